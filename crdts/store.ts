@@ -8,18 +8,36 @@
  * byte order, are usable as Map keys, cannot be changed behind our back, and cost no conversion for ASCII keys.
  */
 
-/** A key: a string of char codes 0–255, at most 1,900 of them. Order is byte order. */
+import { HearsayError } from './error.ts';
+
+/** A key: a string of char codes 0–255, at least one and at most `KEY_BYTES_MAX` of them. Order is byte order. */
 export type Key = string;
 
+/** What LMDB takes on pages of 4 KiB is 1,978 bytes; a little less leaves an edge room for a prefix of its own. */
+export const KEY_BYTES_MAX = 1_900;
+
+/**
+ * Throws `KeyTooLong` or `KeyEmpty` for a key that no store can hold; every `put` calls it first.
+ * Char codes above 255 are a bug of the caller and not looked for: that would cost a pass over every key.
+ */
+export function checkKey(key: Key): void {
+  if (key.length > KEY_BYTES_MAX) {
+    const text = `A key of ${key.length} bytes is too long: at most ${KEY_BYTES_MAX} fit. Shorten the key or the names inside it.`;
+    throw new HearsayError('KeyTooLong', text, { keyBytes: key.length, keyBytesMax: KEY_BYTES_MAX });
+  }
+  if (key.length === 0) throw new HearsayError('KeyEmpty', 'A key needs at least one byte.');
+}
+
 export interface OrderedStore {
-  /** The value under `key`, or undefined. The bytes are the caller's to read for as long as it likes, never to change. */
+  /** The value under `key`, or undefined (also for a key that no store can hold). The bytes are the caller's to read for as long as it likes, never to change. */
   get(key: Key): Uint8Array | undefined;
-  /** Sets `key`; the store takes over `value`, which must not be changed afterwards. */
+  /** Sets `key`; the store takes over `value`, which must not be changed afterwards. Throws `KeyTooLong`, `KeyEmpty`. */
   put(key: Key, value: Uint8Array): void;
   /** Removes `key`; a key that is not there is fine. */
   delete(key: Key): void;
   /**
    * The entries with `start` <= key < `end`, in key order, or from the end backwards with `reverse`.
+   * The bounds need not be keys: '' is below every key, '\u0100' above every key.
    * The store must not be written while the iteration is under way: collect first, then write.
    * Leaving the loop early releases whatever the iteration held.
    */

@@ -1,0 +1,327 @@
+/**
+ * A clock: the set of dots a replica has seen, kept as intervals per actor. A version vector that can have gaps.
+ *
+ * Why gaps: pushes overtake each other and bring single events ("a9 of node A, not yet a1–a8"); a plain version vector
+ * could not say so without lying. Gaps close when a round completes, so that a clock at rest is one interval an actor.
+ *
+ *     {A: 1–4, 9} ∪ {A: 5–8, B: 1} = {A: 1–9, B: 1}
+ *
+ * Always true: the intervals of an actor are sorted, not empty, and neither touch nor overlap.
+ * Costs: `has` and `add` are O(log intervals of the actor); whole-clock operations O(actors + intervals).
+ *
+ * Source: Gonçalves et al., *Concise server-wide causality management* (2015), §4; intervals as in Malkhi, Terry (2005).
+ */
+import { malformed, type Reader, type Writer } from './bytes.ts';
+import type { Actor, Dot } from './dot.ts';
+
+/** Sorted, inclusive, flat: [from, to, from, to, …]. */
+type Intervals = number[];
+
+/** Anything that can say whether it contains a dot: a clock, or a clock with a record's residue. */
+export interface DotSet {
+  has(actor: Actor, n: number): boolean;
+}
+
+export class Clock implements DotSet {
+  readonly #actors = new Map<Actor, Intervals>();
+  /** The hash of each actor's entry and their sum, kept up by `hash`; actors changed since stand in `#stale`. */
+  #hashes: Map<Actor, readonly [number, number]> | undefined;
+  readonly #sum: [number, number] = [0, 0];
+  readonly #stale = new Set<Actor>();
+
+  get actorCount(): number {
+    return this.#actors.size;
+  }
+
+  get isEmpty(): boolean {
+    return this.#actors.size === 0;
+  }
+
+  has(actor: Actor, n: number): boolean {
+    const intervals = this.#actors.get(actor);
+    if (intervals === undefined) return false;
+    const at = firstEndingAtOrAfter(intervals, n);
+    return at < intervals.length && (intervals[at] as number) <= n;
+  }
+
+  /** The greatest n of `actor`, 0 when there is none. */
+  max(actor: Actor): number {
+    return this.#actors.get(actor)?.at(-1) ?? 0;
+  }
+
+  /** Adds `from`–`to` (inclusive) of `actor`; true when that changed anything. */
+  add(actor: Actor, from: number, to: number = from): boolean {
+    const intervals = this.#actors.get(actor);
+    if (intervals === undefined) {
+      this.#actors.set(actor, [from, to]);
+    } else {
+      const last = intervals.length - 1;
+      // The common case by far: the actor's next event.
+      if (from === (intervals[last] as number) + 1) intervals[last] = to;
+      else if (!insert(intervals, from, to)) return false;
+    }
+    if (this.#hashes !== undefined) this.#stale.add(actor);
+    return true;
+  }
+
+  remove(actor: Actor, from: number, to: number = from): void {
+    const intervals = this.#actors.get(actor);
+    if (intervals === undefined) return;
+    cut(intervals, from, to);
+    if (intervals.length === 0) this.#actors.delete(actor);
+    if (this.#hashes !== undefined) this.#stale.add(actor);
+  }
+
+  addAll(other: Clock): void {
+    other.forEach((actor, from, to) => this.add(actor, from, to));
+  }
+
+  removeAll(other: Clock): void {
+    // Over the shorter of the two: what is missing is often a handful beside thousands of ended actors.
+    for (const actor of (other.actorCount < this.actorCount ? other : this).#actors.keys()) {
+      const cuts = other.#actors.get(actor);
+      if (cuts !== undefined)
+        for (let i = 0; i < cuts.length; i += 2) this.remove(actor, cuts[i] as number, cuts[i + 1] as number);
+    }
+  }
+
+  clear(): void {
+    for (const actor of this.#actors.keys()) this.#stale.add(actor);
+    this.#actors.clear();
+  }
+
+  clone(): Clock {
+    const copy = new Clock();
+    for (const [actor, intervals] of this.#actors) copy.#actors.set(actor, intervals.slice());
+    return copy;
+  }
+
+  /** The dots here that `other` lacks, as a new clock. */
+  minus(other: Clock): Clock {
+    const rest = this.clone();
+    rest.removeAll(other);
+    return rest;
+  }
+
+  /** The dots in both, as a new clock. */
+  intersect(other: Clock): Clock {
+    return this.minus(this.minus(other));
+  }
+
+  contains(other: Clock): boolean {
+    for (const [actor, wanted] of other.#actors) {
+      const mine = this.#actors.get(actor);
+      if (mine === undefined) return false;
+      for (let i = 0; i < wanted.length; i += 2) {
+        const at = firstEndingAtOrAfter(mine, wanted[i + 1] as number);
+        if (at >= mine.length || (mine[at] as number) > (wanted[i] as number)) return false;
+      }
+    }
+    return true;
+  }
+
+  equals(other: Clock): boolean {
+    return this.actorCount === other.actorCount && this.contains(other) && other.contains(this);
+  }
+
+  actors(): IterableIterator<Actor> {
+    return this.#actors.keys();
+  }
+
+  /** Calls `visit` for every interval, `from` and `to` inclusive; the clock may not change meanwhile. */
+  forEach(visit: (actor: Actor, from: number, to: number) => void): void {
+    for (const [actor, intervals] of this.#actors) {
+      for (let i = 0; i < intervals.length; i += 2) visit(actor, intervals[i] as number, intervals[i + 1] as number);
+    }
+  }
+
+  /** The intervals of one actor, `from` and `to` inclusive; a copy. */
+  intervalsOf(actor: Actor): { from: number; to: number }[] {
+    const intervals = this.#actors.get(actor) ?? [];
+    return Array.from({ length: intervals.length / 2 }, (_, i) => ({
+      from: intervals[2 * i] as number,
+      to: intervals[2 * i + 1] as number,
+    }));
+  }
+
+  /** From the actor's first dot on, as far as no gap is longer than `gapMax`; null when the actor has none. */
+  firstRun(actor: Actor, gapMax: number): { from: number; to: number } | null {
+    const intervals = this.#actors.get(actor);
+    if (intervals === undefined) return null;
+    let end = 1;
+    while (end + 2 < intervals.length && (intervals[end + 1] as number) - (intervals[end] as number) <= gapMax)
+      end += 2;
+    return { from: intervals[0] as number, to: intervals[end] as number };
+  }
+
+  /** Every dot. For tests and small clocks: a clock of a million events yields a million dots. */
+  *dots(): Generator<Dot> {
+    for (const [actor, intervals] of this.#actors) {
+      for (let i = 0; i < intervals.length; i += 2) {
+        for (let n = intervals[i] as number; n <= (intervals[i + 1] as number); n++) yield { actor, n };
+      }
+    }
+  }
+
+  get dotCount(): number {
+    let count = 0;
+    this.forEach((_, from, to) => (count += to - from + 1));
+    return count;
+  }
+
+  get intervalCount(): number {
+    let count = 0;
+    for (const intervals of this.#actors.values()) count += intervals.length / 2;
+    return count;
+  }
+
+  /**
+   * 64 bits as two unsigned 32-bit numbers; equal clocks have equal hashes. The sum of a mix of each interval, so that a
+   * change costs its actor alone. Not against forgery: actors are random and peers are members.
+   */
+  hash(): readonly [number, number] {
+    if (this.#hashes === undefined) {
+      this.#hashes = new Map();
+      for (const actor of this.#actors.keys()) this.#stale.add(actor);
+    }
+    for (const actor of this.#stale) {
+      const before = this.#hashes.get(actor) ?? [0, 0];
+      const after = this.hashOf(actor);
+      this.#sum[0] = (this.#sum[0] - before[0] + after[0]) >>> 0;
+      this.#sum[1] = (this.#sum[1] - before[1] + after[1]) >>> 0;
+      if (this.#actors.has(actor)) this.#hashes.set(actor, after);
+      else this.#hashes.delete(actor);
+    }
+    this.#stale.clear();
+    return [this.#sum[0], this.#sum[1]];
+  }
+
+  /** The share of one actor in `hash`; [0, 0] for an actor that is not in it. */
+  hashOf(actor: Actor): readonly [number, number] {
+    const intervals = this.#actors.get(actor);
+    if (intervals === undefined) return [0, 0];
+    let high = 0x9e3779b9;
+    let low = 0x85ebca6b;
+    for (let i = 0; i < actor.length; i++) [high, low] = mix(high, low, actor.charCodeAt(i));
+    for (const bound of intervals) {
+      [high, low] = mix(high, low, bound >>> 0);
+      [high, low] = mix(high, low, Math.floor(bound / 0x100000000));
+    }
+    return [high, low];
+  }
+
+  /** About 11 bytes for an actor without gaps: 8 for its name, the rest for a variable-length interval. */
+  write(writer: Writer): void {
+    writer.varint(this.#actors.size);
+    for (const [actor, intervals] of this.#actors) {
+      writer.byteString(actor);
+      writeIntervals(writer, intervals);
+    }
+  }
+
+  static read(reader: Reader): Clock {
+    const clock = new Clock();
+    const count = reader.varint();
+    for (let i = 0; i < count; i++) {
+      const actor = reader.byteString(8) as Actor;
+      if (clock.#actors.has(actor)) throw malformed('a clock names an actor twice');
+      clock.#actors.set(actor, readIntervals(reader));
+    }
+    return clock;
+  }
+
+  /** The entry of one actor, as in `write` without its name. */
+  writeEntry(writer: Writer, actor: Actor): void {
+    writeIntervals(writer, this.#actors.get(actor) ?? []);
+  }
+
+  /** Adds an entry written by `writeEntry`. */
+  readEntry(reader: Reader, actor: Actor): void {
+    const intervals = readIntervals(reader);
+    for (let i = 0; i < intervals.length; i += 2) this.add(actor, intervals[i] as number, intervals[i + 1] as number);
+  }
+}
+
+/** count · 2 + (starts at 1), then the distances between bounds: a single interval from 1 costs one byte and its end. */
+function writeIntervals(writer: Writer, intervals: Intervals): void {
+  const fromOne = intervals[0] === 1;
+  writer.varint(intervals.length + (fromOne ? 1 : 0));
+  let last = 0;
+  for (let i = fromOne ? 1 : 0; i < intervals.length; i++) {
+    writer.varint((intervals[i] as number) - last);
+    last = intervals[i] as number;
+  }
+}
+
+function readIntervals(reader: Reader): Intervals {
+  const head = reader.varint();
+  const fromOne = head % 2 === 1;
+  const length = fromOne ? head - 1 : head;
+  if (length > 2 * reader.left + 2) throw malformed('a clock promises more intervals than there are bytes');
+  if (length === 0) throw malformed('a clock has an actor without events');
+  const intervals: Intervals = fromOne ? [1] : [];
+  let last = 0;
+  while (intervals.length < length) {
+    last += reader.varint();
+    if (!Number.isSafeInteger(last)) throw malformed('an event number is too large');
+    // Ends may equal their beginnings; beginnings leave a gap of at least one.
+    const isEnd = intervals.length % 2 === 1;
+    const previous = intervals.at(-1) ?? -1;
+    if (isEnd ? last < previous : last < previous + 2) throw malformed('the intervals of a clock overlap');
+    intervals.push(last);
+  }
+  return intervals;
+}
+
+/** The index (even) of the first interval whose end is >= n; the length when there is none. */
+function firstEndingAtOrAfter(intervals: Intervals, n: number): number {
+  let low = 0;
+  let high = intervals.length / 2;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((intervals[2 * middle + 1] as number) < n) low = middle + 1;
+    else high = middle;
+  }
+  return 2 * low;
+}
+
+function insert(intervals: Intervals, from: number, to: number): boolean {
+  const first = firstEndingAtOrAfter(intervals, from - 1);
+  if (first < intervals.length && (intervals[first] as number) <= from && (intervals[first + 1] as number) >= to)
+    return false;
+  let end = first;
+  let low = from;
+  let high = to;
+  while (end < intervals.length && (intervals[end] as number) <= to + 1) {
+    low = Math.min(low, intervals[end] as number);
+    high = Math.max(high, intervals[end + 1] as number);
+    end += 2;
+  }
+  intervals.splice(first, end - first, low, high);
+  return true;
+}
+
+function cut(intervals: Intervals, from: number, to: number): void {
+  const first = firstEndingAtOrAfter(intervals, from);
+  let end = first;
+  const kept: number[] = [];
+  while (end < intervals.length && (intervals[end] as number) <= to) {
+    const low = intervals[end] as number;
+    const high = intervals[end + 1] as number;
+    if (low < from) kept.push(low, from - 1);
+    if (high > to) kept.push(to + 1, high);
+    end += 2;
+  }
+  if (end > first) intervals.splice(first, end - first, ...kept);
+}
+
+/** Two lanes of a multiply-xorshift mix (constants of MurmurHash3). */
+function mix(high: number, low: number, word: number): [number, number] {
+  let a = Math.imul(high ^ word, 0xcc9e2d51);
+  a = Math.imul((a << 15) | (a >>> 17), 0x1b873593);
+  let b = Math.imul(low ^ word, 0x38b34ae5) + a;
+  b = Math.imul((b << 13) | (b >>> 19), 5) + 0x561ccd1b;
+  a ^= b >>> 16;
+  a = Math.imul(a ^ (a >>> 16), 0x85ebca6b);
+  return [(a ^ (a >>> 13)) >>> 0, b >>> 0];
+}

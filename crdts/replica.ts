@@ -1,0 +1,140 @@
+/**
+ * A replica in memory, without network, disk or timers: hearsay's data model for use on its own. Two of them meet by
+ * exchanging bytes, over whatever the app has:
+ *
+ *     const changes = a.changesSince(b.clock);   // what b lacks, and no more
+ *     b.merge(changes);                          // b now has all that a had
+ *
+ * Merging is commutative, associative and idempotent; changes may be sent twice, late, or through a third replica.
+ *
+ * What a durable node adds is in src/replica: streams instead of one message, pushes, members whose clocks let ghosts be
+ * dropped. Here ghosts (about 20 bytes for each delete) stay until `forget` is told which clocks there are.
+ */
+import { malformed, Reader, Writer } from './bytes.ts';
+import { checkRecord } from './check.ts';
+import { Clock } from './clock.ts';
+import type { Actor } from './dot.ts';
+import { type Edit, Engine } from './engine.ts';
+import { HearsayError } from './error.ts';
+import { Handles } from './handles.ts';
+import { MemoryStore } from './memory.ts';
+import { PATH_BYTES_MAX } from './path.ts';
+import { readRecords, type SentRecord, writeRecords } from './record.ts';
+import { HybridTime } from './timestamp.ts';
+
+export interface ReplicaOptions {
+  /** New for every replica and every run: `actorFrom(crypto.getRandomValues(new Uint8Array(8)))`. */
+  readonly actor: Actor;
+  /** Wall time in ms, such as `Date.now`. */
+  readonly nowMs: () => number;
+}
+
+/** The first byte of changes; another format would have another. */
+const FORMAT = 1;
+
+export class Replica extends Handles<void> {
+  readonly #engine: Engine;
+
+  constructor({ actor, nowMs }: ReplicaOptions) {
+    const engine = new Engine(new MemoryStore());
+    const time = new HybridTime();
+    engine.begin(actor);
+    super({
+      entries: (path) => engine.read(path).entries,
+      *scan(start, end, reverse) {
+        for (const [path, { entries }] of engine.rows(start, end, reverse)) yield [path, entries];
+      },
+      write(edits: readonly Edit[]) {
+        for (const edit of edits) engine.apply(edit, time.next(nowMs()));
+      },
+      nowMs,
+    });
+    this.#engine = engine;
+  }
+
+  /** The set of events seen: what another replica passes to `changesSince`. Encoded, to be sent. */
+  get clock(): Uint8Array {
+    const writer = new Writer();
+    this.#engine.clock.write(writer);
+    return writer.finish();
+  }
+
+  /** What a replica with that clock lacks, as bytes for its `merge`. No clock: everything. Throws `Malformed`. */
+  changesSince(clock?: Uint8Array): Uint8Array {
+    const engine = this.#engine;
+    const theirs = clock === undefined ? new Clock() : Clock.read(new Reader(clock));
+    const known = engine.clock.intersect(theirs);
+    const missing = engine.clock.minus(theirs);
+    const records = new Map<string, SentRecord>();
+    for (const { path } of engine.walk(missing.clone(), Number.POSITIVE_INFINITY)) {
+      const row = engine.read(path);
+      records.set(path, { path, entries: row.entries, residue: engine.residueOf(row) });
+    }
+    const writer = new Writer();
+    writer.byte(FORMAT);
+    engine.clock.write(writer);
+    known.write(writer);
+    engine.floors.write(writer);
+    // Ghosts that were dropped here cannot tell of their deletes: then what is still alive tells it instead.
+    const isBelowFloor = !engine.floors.intersect(missing).isEmpty;
+    writer.byte(isBelowFloor ? 1 : 0);
+    if (isBelowFloor) this.#heldIn(known).write(writer);
+    writeRecords(writer, [...records.values()]);
+    return writer.finish();
+  }
+
+  #heldIn(scope: Clock): Clock {
+    const held = new Clock();
+    for (const { actor, n } of this.#engine.walk(scope.clone(), Number.POSITIVE_INFINITY)) held.add(actor, n);
+    return held;
+  }
+
+  /**
+   * Takes in changes from another replica's `changesSince`. Throws, and changes nothing, with `Malformed` for bytes that
+   * are none, and with `ChangesOutOfOrder` when they were made for a clock that this replica has not reached, or no
+   * longer fit what it has heard since from others: ask again, with the clock of now.
+   */
+  merge(changes: Uint8Array): void {
+    const engine = this.#engine;
+    const reader = new Reader(changes);
+    if (reader.byte() !== FORMAT) throw malformed('not changes of a format known here');
+    const told = Clock.read(reader);
+    const known = Clock.read(reader);
+    const floors = Clock.read(reader);
+    const held = reader.byte() === 1 ? Clock.read(reader) : null;
+    const records = readRecords(reader, PATH_BYTES_MAX);
+    for (const record of records) checkRecord(record);
+    if (!engine.clock.contains(known) || (held !== null && this.#isHeldOutside(told, known, records))) {
+      throw new HearsayError(
+        'ChangesOutOfOrder',
+        'these changes do not fit what this replica has seen: ask again with its clock of now',
+      );
+    }
+    engine.receive(records, told, told.minus(engine.clock));
+    if (held !== null) engine.removeDead(known, held);
+    engine.complete(told);
+    engine.raiseFloors(floors);
+  }
+
+  /** True when a dot held here, that the sender has seen, lies neither in the scope of what it lists nor in its records. */
+  #isHeldOutside(told: Clock, scope: Clock, records: readonly SentRecord[]): boolean {
+    const outside = told.intersect(this.#engine.clock).minus(scope);
+    for (const { entries } of records) for (const { actor, n } of entries) outside.remove(actor, n);
+    return this.#engine.walk(outside, 1).length > 0;
+  }
+
+  /**
+   * Drops the ghosts of deletes that every replica knows of. `clocks`: the latest known clock of *every* replica there is.
+   * One that was left out, or comes back from a backup, still converges; it only costs more bytes then. Counters keep theirs.
+   */
+  forget(clocks: readonly Uint8Array[]): void {
+    const engine = this.#engine;
+    if (engine.hasResidue) return;
+    const all = clocks.map((clock) => Clock.read(new Reader(clock)));
+    for (const { actor, n } of engine.ghosts(Number.POSITIVE_INFINITY)) {
+      const row = engine.read(engine.pathOf(actor, n) as string);
+      const isMark = row.entries.some((entry) => entry.actor === actor && entry.n === n && entry.body.length > 0);
+      if (!isMark && all.every((clock) => clock.has(actor, n))) engine.dropGhost(actor, n);
+    }
+  }
+}
