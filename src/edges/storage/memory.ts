@@ -44,7 +44,7 @@ class MemoryStorage implements Storage {
     this.#opened();
     const bytes = this.#pendingBytes - this.#committingBytes;
     this.#committingBytes += bytes;
-    await undefined;
+    await Promise.resolve();
     this.#committingBytes -= bytes;
     this.#pendingBytes -= bytes;
   }
