@@ -28,6 +28,11 @@ export class Writer {
     return this.#bytes.slice(0, this.length);
   }
 
+  /** What was written, in the writer's own memory: valid until it is used again. */
+  view(): Uint8Array {
+    return this.#bytes.subarray(0, this.length);
+  }
+
   /** What was written, as a byte string. */
   finishString(): string {
     return toByteString(this.#bytes.subarray(0, this.length));

@@ -154,6 +154,21 @@ export class Clock implements DotSet {
     return { from: intervals[0] as number, to: intervals[end] as number };
   }
 
+  /** The parts of `from`–`to` of `actor` that are not here, in order. */
+  gaps(actor: Actor, from: number, to: number): { from: number; to: number }[] {
+    const intervals = this.#actors.get(actor) ?? [];
+    const gaps: { from: number; to: number }[] = [];
+    let next = from;
+    for (let at = firstEndingAtOrAfter(intervals, from); at < intervals.length; at += 2) {
+      const start = intervals[at] as number;
+      if (start > to) break;
+      if (start > next) gaps.push({ from: next, to: start - 1 });
+      next = (intervals[at + 1] as number) + 1;
+    }
+    if (next <= to) gaps.push({ from: next, to });
+    return gaps;
+  }
+
   /** Every dot. For tests and small clocks: a clock of a million events yields a million dots. */
   *dots(): Generator<Dot> {
     for (const [actor, intervals] of this.#actors) {

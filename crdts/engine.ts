@@ -62,7 +62,7 @@ export interface Decision {
 export interface EngineObserver {
   /** The record at `path` is now `after`. */
   changed?(path: Path, before: Row, after: Row): void;
-  /** The clock now contains `from`–`to` of `actor`, and did not contain all of it before. */
+  /** The clock now contains `from`–`to` of `actor`, and contained nothing of it before. */
   learned?(actor: Actor, from: number, to: number): void;
 }
 
@@ -391,7 +391,14 @@ export class Engine {
   }
 
   #learn(actor: Actor, from: number, to: number): void {
-    if (this.#clock.add(actor, from, to)) this.#observer.learned?.(actor, from, to);
+    if (from === to) {
+      if (this.#clock.add(actor, from, to)) this.#observer.learned?.(actor, from, to);
+      return;
+    }
+    for (const gap of this.clock.gaps(actor, from, to)) {
+      this.#clock.add(actor, gap.from, gap.to);
+      this.#observer.learned?.(actor, gap.from, gap.to);
+    }
   }
 
   #sum(a: Clock | null, b: Clock | null): Clock | null {

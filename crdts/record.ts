@@ -226,7 +226,7 @@ export function readRecords(reader: Reader, pathBytesMax: number): SentRecord[] 
       if (time < 0 || !Number.isSafeInteger(time)) throw malformed('a timestamp out of range');
       lastTime = time;
       const expires = flags & HAS_EXPIRY ? reader.varint() : 0;
-      entries.push({ actor, n, time, kind, expires, body: reader.blob().slice() });
+      entries.push({ actor, n, time, kind, expires, body: new Uint8Array(reader.blob()) });
     }
     records.push({ path, entries, residue });
   }

@@ -216,7 +216,7 @@ export function readValue(reader: Reader, depth = 0): Value {
     case TEXT:
       return decodeUtf8(readEscaped(reader));
     case BYTES:
-      return readEscaped(reader).slice();
+      return new Uint8Array(readEscaped(reader)); // not `slice`: a Buffer's would be a view
     case ARRAY:
     case OBJECT:
       if (depth >= DEPTH_MAX) throw malformed('a value is too deep');

@@ -5,8 +5,9 @@
  * collected so far; its promise resolves when that batch, and every one before it, is durable. Batches become durable in
  * the order of their commits, each whole or not at all.
  *
- * When a commit fails (disk full, I/O error) its promise rejects with `StorageFailed`, so does every later one, all that
- * was pending is dropped, so that reads show the durable state again, and writes throw until the storage is reopened.
+ * When a commit fails its promise rejects with `StorageFailed`, or with `StorageFull` when there was no room, and so does
+ * every later one; all that was pending is dropped, so that reads show the durable state again, and writes throw that
+ * error until the storage is reopened.
  * A store that went on after a lost write would tell peers of events that it does not have.
  */
 import type { OrderedStore } from '../../../crdts/store.ts';
@@ -19,10 +20,16 @@ export type Durability =
 
 export interface Storage extends OrderedStore {
   readonly kind: string;
-  /** Bytes of keys and values that are written and not yet durable. */
+  /** Bytes of keys and values that are written and not yet durable; a key written twice may count twice. */
   readonly pendingBytes: number;
-  /** Closes the current batch. With nothing written since the last commit: resolves when that one is durable. */
+  /**
+   * Closes the current batch. With nothing written since the last commit: resolves when that one is durable.
+   * Concurrent commits may return the same promise.
+   */
   commit(): Promise<void>;
-  /** Commits what is pending, then releases everything. Idempotent; after it every other call throws `StorageClosed`. */
+  /**
+   * Commits what is pending, then releases everything, also when that commit fails: then it rejects with its error.
+   * Idempotent. From the call on every other method throws `StorageClosed`, and `commit` rejects with it.
+   */
   close(): Promise<void>;
 }

@@ -29,7 +29,7 @@ import { MemoryStore } from '../../../crdts/memory.ts';
 import { KEY_BYTES_MAX, type Key, type RangeOptions } from '../../../crdts/store.ts';
 import type { Storage } from './contract.ts';
 import { type Entry, overlaid, TOMBSTONE, visible } from './overlay.ts';
-import { isFull, storageFailed, storageFull } from './storage-errors.ts';
+import { commitFailure, storageFailed, storageFull } from './storage-errors.ts';
 
 /** lmdb-js as it is used here; its own types leave out some of it. */
 export type Records = Database<Uint8Array, Key>;
@@ -106,7 +106,7 @@ export class LmdbStorage implements Storage {
     const value = this.#open.get(key) ?? this.#queued?.entries.get(key) ?? this.#writing?.entries.get(key);
     if (value !== undefined) return value === TOMBSTONE ? undefined : value;
     if (!isStorable(key)) return undefined;
-    // A copy, to be kept. `getBinaryFast` would lend the buffer that the next read overwrites, and saves a tenth.
+    // A copy, the caller's to keep: 1.6 µs for 100 bytes. `getBinaryFast`, 1.0 µs, lends a buffer that the next read overwrites.
     return this.#records.getBinary(key);
   }
 
@@ -190,7 +190,7 @@ export class LmdbStorage implements Storage {
       const written = this.#records.batch(() => this.#hand(group.entries));
       written.then(
         () => this.#committed(group),
-        (error: unknown) => this.#rejected(error),
+        (error: unknown) => this.#rejected(group, error),
       );
     } catch (error) {
       this.#fail(error instanceof HearsayError ? error : storageFailed(dir, error));
@@ -216,12 +216,11 @@ export class LmdbStorage implements Storage {
   }
 
   /** lmdb-js rejects the batch, and tells the cause in a promise of its own that it rejects in the same breath. */
-  #rejected(error: unknown): void {
+  #rejected(group: Group, error: unknown): void {
     const commitError = (error as { commitError?: Promise<never> }).commitError ?? Promise.reject(error);
     const fail = (cause: unknown): void => {
       clearImmediate(patience);
-      const { dir } = this.#settings;
-      this.#fail(isFull(cause) ? storageFull(dir, cause) : storageFailed(dir, cause));
+      this.#fail(commitFailure(this.#settings.dir, cause, group.bytes));
     };
     // Should the cause not come, the failure still must.
     const patience = setImmediate(fail, error);

@@ -15,7 +15,8 @@
  * the disk and its pages not, and the file is torn rather than old. So a file `relaxed` beside the data names the boot
  * of the machine for as long as that can happen, and a store left so by another boot is refused (`StorageTorn`).
  *
- * Weakness: one opened with `readOnly` trusts LMDB's own table of readers, which is no good across machines.
+ * Weakness: what is opened with `readOnly` on a read-only file system stays open until the process ends, since lmdb-js
+ * forgets an environment whose lock file it could not open for writing.
  */
 import { access, constants, mkdir, open, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { uptime } from 'node:os';

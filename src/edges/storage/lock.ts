@@ -2,11 +2,11 @@
  * One writer per directory: a lock that the operating system gives back when its holder dies, however it dies.
  *
  * Two processes writing one store would use the same dots for different events, so a second one must be refused; and a
- * process killed with -9, or a container that ran out of memory, must not leave its store locked. Node has no `flock`. A file with a process id
- * in it can be checked against /proc, but not from another container on the same volume, where every process is number
- * 1; and taking over a stale file is a race. So the lock is a *listening socket* in the directory: the kernel alone
- * knows whether somebody listens, answers across containers (a socket file belongs to the file system, not to a
- * network), and stops answering when the process is gone.
+ * process killed with -9, or a container that ran out of memory, must not leave its store locked. Node has no `flock`.
+ * A file with a process id in it can be checked against /proc, but not from another container on the same volume, where
+ * every process is number 1; and taking over a stale file is a race. So the lock is a *listening socket* in the
+ * directory: the kernel alone knows whether somebody listens, answers across containers (a socket file belongs to the
+ * file system, not to a network), and stops answering when the process is gone.
  *
  * Taking the lock: listen under a passing name, rename the socket to `writer-PID-NONCE.lock`, then ask every other entry
  * of that kind. One that answers holds the lock: withdraw. One that refuses is left from a dead process: remove it.
@@ -16,8 +16,8 @@
  *  - Two that arrive at the same moment may both be refused; nobody is ever wrongly let in.
  * Windows has named pipes, which exist once and die with their process: there the pipe itself is the lock.
  *
- * Weakness: a file system without socket files cannot hold a store, and on one shared by several machines a socket is only heard on its own.
- * LMDB, which maps its file into memory, forbids both anyway.
+ * Weakness: a file system without socket files cannot hold a store, and on one shared by several machines a socket is
+ * only heard on its own. LMDB, which maps its file into memory, is not for those either.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, realpath, rename, rm, symlink } from 'node:fs/promises';

@@ -1,4 +1,5 @@
 /** The errors that both opening and writing a store on a disk can end in, and how to tell them apart. */
+import { statfsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { HearsayError } from '../../../crdts/error.ts';
 
@@ -15,6 +16,29 @@ const FULL_CODES: readonly unknown[] = [
 /** Whether `error` says that there was no room, on the disk or in the map. */
 export function isFull(error: unknown): boolean {
   return FULL_CODES.includes((error as { code?: unknown } | undefined)?.code);
+}
+
+/**
+ * What went wrong when `bytes` of entries were to be written. LMDB reports a write that the disk took only in part as an
+ * I/O error, and that is how most disks fill up; so on one, the room that is left is asked for.
+ */
+export function commitFailure(dir: string, cause: unknown, bytes: number): HearsayError {
+  const code = (cause as { code?: unknown } | undefined)?.code;
+  const isShort = (code === constants.errno.EIO || code === 'EIO') && freeBytesOf(dir) < bytes + SHORT_WRITE_BYTES;
+  return isShort || isFull(cause) ? storageFull(dir, cause) : storageFailed(dir, cause);
+}
+
+/** A transaction rewrites pages beside those of its entries: with less than this to spare, it may not have fitted. */
+const SHORT_WRITE_BYTES = 256 * 1024;
+
+function freeBytesOf(dir: string): number {
+  try {
+    const { bavail, bsize } = statfsSync(dir);
+    return bavail * bsize;
+  } catch {
+    // The disk does not even answer: then it is not its room that was missing.
+    return Infinity;
+  }
 }
 
 export function storageFull(dir: string, cause: unknown, facts: Readonly<Record<string, unknown>> = {}): HearsayError {

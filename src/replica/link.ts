@@ -1,0 +1,162 @@
+/**
+ * A link: what one replica knows of one connection, and the queue of what it says on it.
+ *
+ *     hello ──their hello──▶ comparing ──their clock is known──▶ ready ──▶ closed
+ *
+ * The queue keeps two promises. Nothing leaves before all that was in the store when it was said is durable: each message
+ * carries the number of the batch it waits for. And order: what is said later never overtakes, since a message means
+ * something only with all that was told before it (a record's coverage is the clock as told so far). Heartbeats and
+ * acknowledgements of parts tell nothing about data, and do overtake.
+ */
+import { Reader, Writer } from '../../crdts/bytes.ts';
+import { Clock } from '../../crdts/clock.ts';
+import type { Actor } from '../../crdts/dot.ts';
+import { encodeMessage } from '../protocol/codec.ts';
+import { FRAME_BYTES_MAX, type Message, WINDOW_BYTES_MAX } from '../protocol/messages.ts';
+import type { Effect, LinkId, Role } from './contract.ts';
+import { PeerClock } from './peer-clock.ts';
+
+/** Room for the head of a part, so that it stays below `FRAME_BYTES_MAX`. */
+const PART_BYTES_MAX = FRAME_BYTES_MAX - 64;
+
+interface Queued {
+  readonly bytes: Uint8Array;
+  /** Waits until this batch is durable. */
+  readonly batch: number;
+  /** A part of a larger message: waits for room in the window as well. */
+  readonly isPart: boolean;
+}
+
+/** What the peer said of itself. */
+export interface PeerInfo {
+  readonly node: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly nonce: string;
+  /** Path prefixes; null: everything. */
+  readonly interests: readonly string[] | null;
+}
+
+export type LinkState = 'hello' | 'comparing' | 'ready' | 'closed';
+
+export class Link {
+  readonly id: LinkId;
+  state: LinkState = 'hello';
+  info: PeerInfo | null = null;
+  /** The actor that the peer writes under in this run; null before its first write. */
+  actor: Actor | null = null;
+  readonly peer: PeerClock;
+  /** The peer has asked its question, so it has a clock of mine to add to: from here on it may be sent data. */
+  isAsked = false;
+  /** Dots that I have learned and not told this peer, nor had from it. */
+  readonly untold = new Clock();
+  readonly untoldFloors = new Clock();
+
+  openedMs: number;
+  heardMs: number;
+  beatMs: number;
+  checkMs: number;
+  toldMs: number;
+  skewMs: number | null = null;
+  bytesSent = 0;
+  bytesReceived = 0;
+
+  readonly #queue: Queued[] = [];
+  #partBytes = 0;
+  readonly #effects: Effect[];
+  readonly #writer = new Writer();
+
+  constructor(id: LinkId, mine: Clock, effects: Effect[], nowMs: number) {
+    this.id = id;
+    this.peer = new PeerClock(mine);
+    this.#effects = effects;
+    this.openedMs = nowMs;
+    this.heardMs = nowMs;
+    this.beatMs = nowMs;
+    this.checkMs = nowMs;
+    this.toldMs = nowMs;
+  }
+
+  /** True when both sides know each other's clocks. */
+  get isReady(): boolean {
+    return this.state === 'ready' && this.isAsked;
+  }
+
+  wants(path: string): boolean {
+    const interests = this.info?.interests ?? null;
+    return interests === null || interests.some((prefix) => path.startsWith(prefix));
+  }
+
+  /** Queues a message that may leave once `batch` is durable; returns its size on the wire. */
+  say(message: Message, batch: number): number {
+    const bytes = encodeMessage(message);
+    if (bytes.length <= FRAME_BYTES_MAX) {
+      this.#queue.push({ bytes, batch, isPart: false });
+      return bytes.length;
+    }
+    for (let at = 0; at < bytes.length; at += PART_BYTES_MAX) {
+      const isLast = at + PART_BYTES_MAX >= bytes.length;
+      const part = encodeMessage({ type: 'part', bytes: bytes.subarray(at, at + PART_BYTES_MAX), isLast });
+      this.#queue.push({ bytes: part, batch, isPart: true });
+    }
+    return bytes.length;
+  }
+
+  /** Sends at once, past the queue: only what tells nothing about data. */
+  sayNow(message: Message): void {
+    if (this.state !== 'closed') this.#send(encodeMessage(message));
+  }
+
+  /** Lets go what may go, now that all batches up to `durable` are on disk. */
+  pump(durable: number): void {
+    let sent = 0;
+    for (const { bytes, batch, isPart } of this.#queue) {
+      if (batch > durable || (isPart && this.#partBytes > 0 && this.#partBytes + bytes.length > WINDOW_BYTES_MAX)) break;
+      if (isPart) this.#partBytes += bytes.length;
+      this.#send(bytes);
+      sent++;
+    }
+    this.#queue.splice(0, sent);
+  }
+
+  partArrived(byteCount: number): void {
+    this.#partBytes = Math.max(0, this.#partBytes - byteCount);
+  }
+
+  get isQueueEmpty(): boolean {
+    return this.#queue.length === 0;
+  }
+
+  #send(bytes: Uint8Array): void {
+    this.bytesSent += bytes.length;
+    this.#effects.push({ type: 'send', link: this.id, bytes });
+  }
+
+  /** What was learned since this was last asked, encoded; it counts as told from now on. */
+  takeUntold(nowMs: number): Uint8Array {
+    this.toldMs = nowMs;
+    return this.#take(this.untold);
+  }
+
+  takeUntoldFloors(): Uint8Array {
+    return this.#take(this.untoldFloors);
+  }
+
+  #take(clock: Clock): Uint8Array {
+    if (clock.isEmpty) return new Uint8Array(0);
+    const bytes = encodeClock(clock, this.#writer);
+    clock.clear();
+    return bytes;
+  }
+}
+
+/** A clock as messages carry it: nothing at all for an empty one. */
+export function encodeClock(clock: Clock, writer = new Writer()): Uint8Array {
+  if (clock.isEmpty) return new Uint8Array(0);
+  clock.write(writer.reset());
+  return writer.finish();
+}
+
+export function decodeClock(bytes: Uint8Array): Clock {
+  return bytes.length === 0 ? new Clock() : Clock.read(new Reader(bytes));
+}
