@@ -60,9 +60,12 @@ export class Writer {
     this.#bytes[this.length++] = value;
   }
 
-  /** An integer of ±(2^52 − 1): small magnitudes of either sign are short. */
-  zigzag(value: number): void {
-    this.varint(value < 0 ? -2 * value - 1 : 2 * value);
+  /** An integer of ±(2^53 − 1), small magnitudes short: the sign, six bits and the rest as a varint. */
+  signed(value: number): void {
+    const magnitude = Math.abs(value);
+    const rest = Math.floor(magnitude / 64);
+    this.byte((value < 0 ? 1 : 0) + 2 * (magnitude % 64) + (rest > 0 ? 0x80 : 0));
+    if (rest > 0) this.varint(rest);
   }
 
   bytes(value: Uint8Array): void {
@@ -147,9 +150,11 @@ export class Reader {
     throw malformed('an integer is too large');
   }
 
-  zigzag(): number {
-    const value = this.varint();
-    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+  signed(): number {
+    const first = this.byte();
+    const magnitude = ((first & 0x7f) >> 1) + (first < 0x80 ? 0 : 64 * this.varint());
+    if (!Number.isSafeInteger(magnitude)) throw malformed('an integer is too large');
+    return first % 2 === 0 ? magnitude : 0 - magnitude;
   }
 
   /** A view of the next `count` bytes: the reader's own memory, not a copy. */

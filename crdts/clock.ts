@@ -80,8 +80,9 @@ export class Clock implements DotSet {
     // Over the shorter of the two: what is missing is often a handful beside thousands of ended actors.
     for (const actor of (other.actorCount < this.actorCount ? other : this).#actors.keys()) {
       const cuts = other.#actors.get(actor);
+      // From the end, so that it is right for a clock of itself, too.
       if (cuts !== undefined)
-        for (let i = 0; i < cuts.length; i += 2) this.remove(actor, cuts[i] as number, cuts[i + 1] as number);
+        for (let i = cuts.length - 2; i >= 0; i -= 2) this.remove(actor, cuts[i] as number, cuts[i + 1] as number);
     }
   }
 
@@ -149,7 +150,7 @@ export class Clock implements DotSet {
     const intervals = this.#actors.get(actor);
     if (intervals === undefined) return null;
     let end = 1;
-    while (end + 2 < intervals.length && (intervals[end + 1] as number) - (intervals[end] as number) <= gapMax)
+    while (end + 2 < intervals.length && (intervals[end + 1] as number) - (intervals[end] as number) - 1 <= gapMax)
       end += 2;
     return { from: intervals[0] as number, to: intervals[end] as number };
   }

@@ -64,7 +64,12 @@ export interface EngineObserver {
   changed?(path: Path, before: Row, after: Row): void;
   /** The clock now contains `from`–`to` of `actor`, and contained nothing of it before. */
   learned?(actor: Actor, from: number, to: number): void;
+  /** Ghosts of `actor` up to `n` may have been dropped, here or where it was told. */
+  floorRaised?(actor: Actor, n: number): void;
 }
+
+/** After every path: they begin with `SYSTEM` or text. */
+export const PATHS_END: Path = '\xff';
 
 export interface HeldDot extends Dot {
   readonly path: Path;
@@ -142,8 +147,7 @@ export class Engine {
 
   /** Takes the actor that local events get from now on. It must be new: random, and never used before by anyone. */
   begin(actor: Actor): void {
-    if (this.clock.max(actor) !== 0)
-      throw new HearsayError('ActorInUse', 'this actor has written before: take a new one');
+    if (this.clock.max(actor) !== 0) throw actorInUse();
     this.#actor = actor;
   }
 
@@ -256,6 +260,8 @@ export class Engine {
     if (actor === null) throw new HearsayError('NoActor', 'this replica has no actor yet: call begin first');
     const before = this.read(edit.path);
     const dot = { actor, n: this.clock.max(actor) + 1 };
+    // Somebody claimed events of this actor that it never had, up to the last number there is.
+    if (!Number.isSafeInteger(dot.n)) throw actorInUse();
     const decision = edit.decide(before.entries, dot);
     if (decision === null) return null;
     const { keep, kind, body, expires } = decision;
@@ -273,8 +279,8 @@ export class Engine {
    */
   receive(records: readonly SentRecord[], told: DotSet, ahead: Clock): void {
     const beyond = ahead.clone();
-    for (const { entries } of records)
-      for (const { kind, actor, n } of entries) if (kind !== 'omitted') beyond.remove(actor, n);
+    // Nor what was omitted: where it is not in my clock, as its sender believes, I must not claim to have seen it.
+    for (const { entries } of records) for (const { actor, n } of entries) beyond.remove(actor, n);
     beyond.removeAll(this.clock);
     let shared: number | null = null;
     for (const { path, entries, residue } of records) {
@@ -344,11 +350,15 @@ export class Engine {
     const before = this.read(path);
     const entries = before.entries.filter((entry) => entry.n !== n || entry.actor !== actor);
     this.#write(path, before, { entries, residue: before.residue });
-    this.#floors.add(actor, 1, n);
+    this.#raiseFloor(actor, n);
   }
 
   raiseFloors(floors: Clock): void {
-    floors.forEach((actor, from, to) => this.#floors.add(actor, from, to));
+    floors.forEach((actor, _, to) => this.#raiseFloor(actor, to));
+  }
+
+  #raiseFloor(actor: Actor, n: number): void {
+    if (this.#floors.add(actor, 1, n)) this.#observer.floorRaised?.(actor, n);
   }
 
   /** Forgets residue that the clock has come to contain, and rows that were kept for it alone. */
@@ -368,12 +378,23 @@ export class Engine {
     }
   }
 
-  /** After lost events: the clock becomes exactly the dots held, so that peers send again whatever else there is. */
+  /**
+   * After lost events: the clock becomes exactly the dots that the records hold, so that peers send again whatever else
+   * there is, and the dot index is made anew from the records. Reads the whole store, and this replica needs a new actor.
+   */
   shrinkToHeld(): void {
+    const { d, g } = this.#prefix;
+    for (const space of [d, g]) {
+      const keys = Array.from(this.store.range(space, endOfPrefix(space)), ([key]) => key);
+      for (const key of keys) this.store.delete(key);
+    }
     const held = new Clock();
-    const { d } = this.#prefix;
-    for (const [key] of this.store.range(d, endOfPrefix(d))) {
-      held.add(key.slice(d.length, d.length + 8) as Actor, numberOfKey(key.slice(d.length + 8)));
+    for (const [path, { entries }] of this.rows('', PATHS_END)) {
+      for (const { actor, n, kind } of entries) {
+        held.add(actor, n);
+        this.store.put(d + actor + keyOfNumber(n), fromByteString(path));
+        if (kind === 'ghost') this.store.put(g + actor + keyOfNumber(n), NO_BYTES);
+      }
     }
     this.#clock.replace(held);
     this.#actor = null;
@@ -454,6 +475,8 @@ export class Engine {
     this.#observer.changed?.(path, before, after);
   }
 }
+
+const actorInUse = (): HearsayError => new HearsayError('ActorInUse', 'this actor has written before: take a new one');
 
 const union = (a: DotSet, b: DotSet): DotSet => ({ has: (actor, n) => a.has(actor, n) || b.has(actor, n) });
 

@@ -181,10 +181,10 @@ export function writeRecords(writer: Writer, records: readonly SentRecord[]): vo
       const actor = actors.get(entry.actor) as number;
       // One byte for the flags and the first few actors; most messages name no more.
       writer.varint(8 * actor + flagsOf(entry));
-      writer.zigzag(entry.n - (lastN[actor] as number));
+      writer.signed(entry.n - (lastN[actor] as number));
       lastN[actor] = entry.n;
       if (entry.kind === 'omitted') continue;
-      writer.zigzag(entry.time - lastTime);
+      writer.signed(entry.time - lastTime);
       lastTime = entry.time;
       if (entry.expires !== 0) writer.varint(entry.expires);
       writer.blob(entry.body);
@@ -215,14 +215,14 @@ export function readRecords(reader: Reader, pathBytesMax: number): SentRecord[] 
       const actor = actors[index];
       if (actor === undefined) throw malformed('a dot of an actor that the message does not name');
       const kind = kindOf(flags);
-      const n = (lastN[index] as number) + reader.zigzag();
+      const n = (lastN[index] as number) + reader.signed();
       if (n < 1 || !Number.isSafeInteger(n)) throw malformed('an event number out of range');
       lastN[index] = n;
       if (kind === 'omitted') {
         entries.push({ actor, n, time: 0, kind, expires: 0, body: NO_BYTES });
         continue;
       }
-      const time = lastTime + reader.zigzag();
+      const time = lastTime + reader.signed();
       if (time < 0 || !Number.isSafeInteger(time)) throw malformed('a timestamp out of range');
       lastTime = time;
       const expires = flags & HAS_EXPIRY ? reader.varint() : 0;

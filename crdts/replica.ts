@@ -34,6 +34,7 @@ const FORMAT = 1;
 
 export class Replica extends Handles<void> {
   readonly #engine: Engine;
+  readonly #time: HybridTime;
 
   constructor({ actor, nowMs }: ReplicaOptions) {
     const engine = new Engine(new MemoryStore());
@@ -50,6 +51,7 @@ export class Replica extends Handles<void> {
       nowMs,
     });
     this.#engine = engine;
+    this.#time = time;
   }
 
   /** The set of events seen: what another replica passes to `changesSince`. Encoded, to be sent. */
@@ -110,6 +112,7 @@ export class Replica extends Handles<void> {
         'these changes do not fit what this replica has seen: ask again with its clock of now',
       );
     }
+    for (const { entries } of records) for (const { time } of entries) this.#time.observe(time, this.host.nowMs());
     engine.receive(records, told, told.minus(engine.clock));
     if (held !== null) engine.removeDead(known, held);
     engine.complete(told);

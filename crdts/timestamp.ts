@@ -21,9 +21,9 @@ export const AHEAD_MAX_MS = 60_000;
 export class HybridTime {
   #last: Timestamp = 0;
 
-  /** A timestamp greater than every one issued or observed. `wallMs`: milliseconds since 1970, however wrong. */
+  /** A timestamp greater than every one issued or observed, until 2255. `wallMs`: milliseconds since 1970, however wrong. */
   next(wallMs: number): Timestamp {
-    this.#last = Math.max(Math.floor(wallMs) * 1000, this.#last + 1);
+    this.#last = Math.min(Math.max(Math.floor(wallMs) * 1000, this.#last + 1), Number.MAX_SAFE_INTEGER);
     return this.#last;
   }
 

@@ -236,10 +236,10 @@ describe('a clock as bytes', () => {
       fc.property(integers, (n) => {
         const writer = new Writer(1);
         writer.varint(Math.abs(n));
-        writer.zigzag(n);
+        writer.signed(n);
         const reader = new Reader(writer.finish());
         expect(reader.varint()).toBe(Math.abs(n));
-        expect(reader.zigzag()).toBe(n);
+        expect(reader.signed()).toBe(n);
         expect(reader.done).toBe(true);
       }),
       { numRuns: 1_000 },

@@ -165,3 +165,6 @@ export function checkCounterEntry(entry: Entry): void {
   else readTotals(reader);
   if (entry.kind === 'live' && !reader.done) throw malformed("a counter's payload goes on after its end");
 }
+
+/** The event number that a live dot's chain began with. */
+export const chainBegin = (entry: Entry): number => chainOf(entry).begin;

@@ -49,7 +49,21 @@ export function encodeMessage(message: Message): Uint8Array {
 function itemsOf(m: Message): unknown[] {
   switch (m.type) {
     case 'hello':
-      return [m.versionMin, m.versionMax, m.cluster, m.node, m.name, m.role === 'leaf' ? 1 : 0, m.actor, m.nonce, m.interests, m.wallMs, m.shard, m.clockHash, m.floorsHash];
+      return [
+        m.versionMin,
+        m.versionMax,
+        m.cluster,
+        m.node,
+        m.name,
+        m.role === 'leaf' ? 1 : 0,
+        m.actor,
+        m.nonce,
+        m.interests,
+        m.wallMs,
+        m.shard,
+        m.clockHash,
+        m.floorsHash,
+      ];
     case 'ask':
       return [m.shard, m.clock, m.floors];
     case 'entries':
@@ -75,7 +89,7 @@ function itemsOf(m: Message): unknown[] {
     case 'heard':
       return [m.shard, m.told, m.heard];
     case 'buckets':
-      return [m.shard, m.sums];
+      return [m.shard, m.sums, m.isAnswer];
     case 'copies':
       return [m.shard, m.seq, m.records];
     case 'beat':
@@ -112,7 +126,8 @@ class Items {
 
   count(): number {
     const item = this.#items[this.#at++];
-    if (!Number.isSafeInteger(item) || (item as number) < 0) throw malformed('a message has no number where one belongs');
+    if (!Number.isSafeInteger(item) || (item as number) < 0)
+      throw malformed('a message has no number where one belongs');
     return item as number;
   }
 
@@ -139,7 +154,8 @@ class Items {
 
   text(charsMax: number): string {
     const item = this.#items[this.#at++];
-    if (typeof item !== 'string' || item.length > charsMax) throw malformed('a message has no text, or too much, where it belongs');
+    if (typeof item !== 'string' || item.length > charsMax)
+      throw malformed('a message has no text, or too much, where it belongs');
     return item;
   }
 
@@ -172,13 +188,27 @@ function read(type: Message['type'], items: Items): Message {
     case 'ask':
       return { type, shard: items.count(), clock: items.bytesOrNull(), floors: items.bytesOrNull() };
     case 'entries':
-      return { type, shard: items.count(), clockBuckets: items.bytesOrNull(), clock: items.bytes(), floorsBuckets: items.bytesOrNull(), floors: items.bytes() };
+      return {
+        type,
+        shard: items.count(),
+        clockBuckets: items.bytesOrNull(),
+        clock: items.bytes(),
+        floorsBuckets: items.bytesOrNull(),
+        floors: items.bytes(),
+      };
     case 'told':
       return { type, shard: items.count(), told: items.bytes() };
     case 'records':
       return { type, shard: items.count(), seq: items.count(), told: items.bytes(), records: items.bytes() };
     case 'begin':
-      return { type, shard: items.count(), seq: items.count(), told: items.bytes(), slow: items.flag(), actors: items.bytesOrNull() };
+      return {
+        type,
+        shard: items.count(),
+        seq: items.count(),
+        told: items.bytes(),
+        slow: items.flag(),
+        actors: items.bytesOrNull(),
+      };
     case 'alive':
       return { type, shard: items.count(), seq: items.count(), scope: items.bytes(), held: items.bytes() };
     case 'complete':
@@ -194,7 +224,7 @@ function read(type: Message['type'], items: Items): Message {
     case 'heard':
       return { type, shard: items.count(), told: items.bytes(), heard: items.bytes() };
     case 'buckets':
-      return { type, shard: items.count(), sums: items.bytes(256 * 16) };
+      return { type, shard: items.count(), sums: items.bytes(256 * 16), isAnswer: items.flag() };
     case 'copies':
       return { type, shard: items.count(), seq: items.count(), records: items.bytes() };
     case 'beat':

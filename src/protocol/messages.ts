@@ -162,6 +162,8 @@ export interface Buckets {
   readonly type: 'buckets';
   readonly shard: number;
   readonly sums: Uint8Array;
+  /** True in answer to the peer's buckets: it needs no further answer. */
+  readonly isAnswer: boolean;
 }
 
 /** Records of a bucket that differs: what the receiver lacks is copied, whatever the clocks say. */

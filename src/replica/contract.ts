@@ -48,7 +48,7 @@ export interface ReplicaOptions {
   readonly role: Role;
   /**
    * 32 hexadecimal digits. A store keeps its cluster; opening it for another throws `ClusterMismatch`. Absent: the
-   * store's own, or for a new store that of the first peer it meets (or a new random one, when it writes before it meets any).
+   * store's own, or for a new store that of the first peer it meets, whether or not it has written before.
    */
   readonly cluster?: string | undefined;
   /** Leaves only: the key prefixes it holds; absent = all keys. Fixed when the store is made (`InterestsChanged` otherwise). */
@@ -134,8 +134,11 @@ export interface ReplicaCore {
   /** Closes the current batch: call right before `storage.commit()`. Returns its number, for `durable`. */
   seal(now: Now): number;
   durable(batch: number, now: Now): void;
-  /** A connection is open in both directions. The same on either side; the core says hello by itself. */
-  connect(link: LinkId, now: Now): void;
+  /**
+   * A connection is open in both directions; the core says hello by itself. `isDialer`: this side opened it. When two nodes
+   * dial each other at once, one of the links is closed again on both sides, with code `Duplicate`.
+   */
+  connect(link: LinkId, now: Now, isDialer?: boolean): void;
   /** One message, whole, as it was sent. Never throws, whatever the bytes. */
   receive(link: LinkId, bytes: Uint8Array, now: Now): void;
   /** The connection is gone; unknown and already closed ones are fine. */

@@ -14,12 +14,15 @@ export interface Core {
   readonly links: ReadonlyMap<number, Link>;
   /** The batch that all of the store's contents, as they are now, will be durable with. */
   batch(): number;
+  /** False for a leaf and a path outside its prefixes. */
+  isHeldHere(path: string): boolean;
   /** Something happened once more; the names are listed in docs/PROTOCOL.md. */
   count(name: string): void;
   log(level: (Effect & { type: 'log' })['level'], message: string, fields?: Readonly<Record<string, unknown>>): void;
 }
 
 /** `ms`, more or less by a random share of up to `spread`. */
-export const jittered = (ms: number, spread: number, random: () => number): number => ms * (1 - spread + 2 * spread * random());
+export const jittered = (ms: number, spread: number, random: () => number): number =>
+  ms * (1 - spread + 2 * spread * random());
 
 export type { Now };

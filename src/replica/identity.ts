@@ -52,21 +52,30 @@ export class Identity {
     this.#engine = engine;
     this.#options = options;
     const saved = engine.store.get(IDENTITY_KEY);
-    const [node, cluster, interests] = saved === undefined ? [] : (decodeValue(saved) as [string, string | null, string[] | null]);
+    const [node, cluster, interests] =
+      saved === undefined ? [] : (decodeValue(saved) as [string, string | null, string[] | null]);
     this.#node = node ?? hex(options.randomBytes(16));
     this.#cluster = cluster ?? options.cluster ?? null;
     if (options.cluster !== undefined && this.#cluster !== options.cluster) {
-      throw new HearsayError('ClusterMismatch', `this store belongs to cluster ${this.#cluster}, not ${options.cluster}: use another directory`, {
-        stored: this.#cluster,
-        wanted: options.cluster,
-      });
+      throw new HearsayError(
+        'ClusterMismatch',
+        `this store belongs to cluster ${this.#cluster}, not ${options.cluster}: use another directory`,
+        {
+          stored: this.#cluster,
+          wanted: options.cluster,
+        },
+      );
     }
     this.interests = node === undefined ? (options.interests ?? null) : (interests ?? null);
     if (node !== undefined && JSON.stringify(options.interests ?? null) !== JSON.stringify(this.interests)) {
-      throw new HearsayError('InterestsChanged', 'a leaf keeps the prefixes it was made with: use another directory for others', {
-        stored: this.interests,
-        wanted: options.interests ?? null,
-      });
+      throw new HearsayError(
+        'InterestsChanged',
+        'a leaf keeps the prefixes it was made with: use another directory for others',
+        {
+          stored: this.interests,
+          wanted: options.interests ?? null,
+        },
+      );
     }
     if (saved === undefined) this.#save();
   }
@@ -108,7 +117,9 @@ export class Identity {
   /** Begins a run: a new actor, and its first event, which says whose it is. */
   begin(write: (edit: ReturnType<typeof setRegister>) => void, wallMs: number): void {
     const engine = this.#engine;
-    const earlier = (this.nodes().get(this.#node)?.runs ?? []).map((run) => (run.ended === 0 ? { ...run, ended: engine.clock.max(run.actor) } : run));
+    const earlier = (this.nodes().get(this.#node)?.runs ?? []).map((run) =>
+      run.ended === 0 ? { ...run, ended: engine.clock.max(run.actor) } : run,
+    );
     const actor = actorFrom(this.#options.randomBytes(8));
     engine.begin(actor);
     const runs = [...this.#withoutTheForgotten(earlier), { actor, sinceMs: Math.floor(wallMs), ended: 0 }];
@@ -171,7 +182,8 @@ export class Identity {
   }
 }
 
-export const hex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+export const hex = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 export const unhex = (text: string): Uint8Array =>
   Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
@@ -192,7 +204,8 @@ function encodeRuns(runs: readonly Run[]): Uint8Array {
 function decodeRecord(node: string, body: Uint8Array, others: readonly Run[]): NodeRecord | null {
   try {
     const [name, role, packed] = decodeValue(body) as [unknown, unknown, unknown];
-    if (typeof name !== 'string' || (role !== 'member' && role !== 'leaf') || !(packed instanceof Uint8Array)) return null;
+    if (typeof name !== 'string' || (role !== 'member' && role !== 'leaf') || !(packed instanceof Uint8Array))
+      return null;
     const reader = new Reader(packed);
     const runs = new Map(others.map((run) => [run.actor, run]));
     while (!reader.done) {

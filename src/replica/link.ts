@@ -20,11 +20,21 @@ import { PeerClock } from './peer-clock.ts';
 const PART_BYTES_MAX = FRAME_BYTES_MAX - 64;
 
 interface Queued {
-  readonly bytes: Uint8Array;
+  /** null: the acknowledgement beside it, which is encoded when it leaves. */
+  readonly bytes: Uint8Array | null;
+  readonly ack: Acknowledgement | null;
   /** Waits until this batch is durable. */
   readonly batch: number;
   /** A part of a larger message: waits for room in the window as well. */
   readonly isPart: boolean;
+}
+
+/** Several in a row that wait for the same batch become one. */
+interface Acknowledgement {
+  readonly shard: number;
+  seq: number;
+  readonly told: Clock;
+  readonly refused: boolean;
 }
 
 /** What the peer said of itself. */
@@ -91,15 +101,28 @@ export class Link {
   say(message: Message, batch: number): number {
     const bytes = encodeMessage(message);
     if (bytes.length <= FRAME_BYTES_MAX) {
-      this.#queue.push({ bytes, batch, isPart: false });
+      this.#queue.push({ bytes, ack: null, batch, isPart: false });
       return bytes.length;
     }
     for (let at = 0; at < bytes.length; at += PART_BYTES_MAX) {
       const isLast = at + PART_BYTES_MAX >= bytes.length;
       const part = encodeMessage({ type: 'part', bytes: bytes.subarray(at, at + PART_BYTES_MAX), isLast });
-      this.#queue.push({ bytes: part, batch, isPart: true });
+      this.#queue.push({ bytes: part, ack: null, batch, isPart: true });
     }
     return bytes.length;
+  }
+
+  /** All numbered messages up to `seq` are taken in, and durable with `batch`; refused: something of message `seq` was not. */
+  acknowledge(shard: number, seq: number, refused: boolean, batch: number): void {
+    const last = this.#queue.at(-1);
+    const ack = last?.batch === batch ? last.ack : null;
+    if (ack !== null && !ack.refused && !refused) {
+      ack.seq = seq;
+      ack.told.addAll(this.untold);
+    } else {
+      this.#queue.push({ bytes: null, ack: { shard, seq, told: this.untold.clone(), refused }, batch, isPart: false });
+    }
+    this.untold.clear();
   }
 
   /** Sends at once, past the queue: only what tells nothing about data. */
@@ -110,13 +133,18 @@ export class Link {
   /** Lets go what may go, now that all batches up to `durable` are on disk. */
   pump(durable: number): void {
     let sent = 0;
-    for (const { bytes, batch, isPart } of this.#queue) {
-      if (batch > durable || (isPart && this.#partBytes > 0 && this.#partBytes + bytes.length > WINDOW_BYTES_MAX)) break;
-      if (isPart) this.#partBytes += bytes.length;
-      this.#send(bytes);
+    for (const { bytes, ack, batch, isPart } of this.#queue) {
+      if (batch > durable) break;
+      if (bytes === null) {
+        if (ack !== null) this.#send(encodeMessage({ type: 'ack', ...ack, told: encodeClock(ack.told, this.#writer) }));
+      } else {
+        if (isPart && this.#partBytes > 0 && this.#partBytes + bytes.length > WINDOW_BYTES_MAX) break;
+        if (isPart) this.#partBytes += bytes.length;
+        this.#send(bytes);
+      }
       sent++;
     }
-    this.#queue.splice(0, sent);
+    if (sent > 0) this.#queue.splice(0, sent);
   }
 
   partArrived(byteCount: number): void {

@@ -46,6 +46,12 @@ export class PeerClock implements DotSet {
     clock.forEach((actor, from, to) => this.told(actor, from, to));
   }
 
+  /** The peer's clock is mine, as it is now. */
+  replaceByMine(): void {
+    this.behind.clear();
+    this.ahead.clear();
+  }
+
   /** The peer's clock is exactly `entries` as far as actors for which `isMeant` are concerned. */
   replace(entries: Clock, isMeant: (actor: Actor) => boolean): void {
     for (const clock of [this.behind, this.ahead]) {

@@ -107,7 +107,9 @@ export class Sender {
     const round = this.#round;
     if (round === null || round.isCompleting || round.changed.has(path)) return;
     const isLossAhead = before.entries.some(
-      (entry) => (round.own.has(entry.actor, entry.n) || round.others.has(entry.actor, entry.n)) && !after.entries.includes(entry),
+      (entry) =>
+        (round.own.has(entry.actor, entry.n) || round.others.has(entry.actor, entry.n)) &&
+        !after.entries.includes(entry),
     );
     if (!isLossAhead || !this.#link.wants(path)) return;
     this.#core.count('round: changed ahead of the walk');
@@ -232,7 +234,12 @@ export class Sender {
 
   #seenByBoth(actors: readonly Actor[] | null): Clock {
     const seen = this.#core.engine.clock.minus(this.#link.peer.behind);
-    return actors === null ? seen : only(seen, [...seen.actors()].filter((actor) => this.#core.identity.isOwn(actor)));
+    return actors === null
+      ? seen
+      : only(
+          seen,
+          [...seen.actors()].filter((actor) => this.#core.identity.isOwn(actor)),
+        );
   }
 
   #isMineToDeliver(actor: Actor): boolean {
@@ -242,7 +249,8 @@ export class Sender {
   }
 
   #hasOtherPeers(): boolean {
-    for (const link of this.#core.links.values()) if (link !== this.#link && link.isReady && link.info?.role === 'member') return true;
+    for (const link of this.#core.links.values())
+      if (link !== this.#link && link.isReady && link.info?.role === 'member') return true;
     return false;
   }
 
@@ -331,7 +339,13 @@ export class Sender {
 
   #sayAlive(scope: Clock, held: Clock): void {
     const { shard } = this.#core.engine;
-    const message = { type: 'alive', shard, seq: ++this.#seq, scope: encodeClock(scope), held: encodeClock(held) } as const;
+    const message = {
+      type: 'alive',
+      shard,
+      seq: ++this.#seq,
+      scope: encodeClock(scope),
+      held: encodeClock(held),
+    } as const;
     this.#sent(this.#link.say(message, this.#core.batch()));
   }
 
@@ -345,7 +359,12 @@ export class Sender {
   /** Records to be copied whatever the clocks say, after a guard alarm. */
   copy(records: readonly SentRecord[]): void {
     writeRecords(this.#writer.reset(), records);
-    const message = { type: 'copies', shard: this.#core.engine.shard, seq: ++this.#seq, records: this.#writer.finish() } as const;
+    const message = {
+      type: 'copies',
+      shard: this.#core.engine.shard,
+      seq: ++this.#seq,
+      records: this.#writer.finish(),
+    } as const;
     this.#sent(this.#link.say(message, this.#core.batch()));
   }
 
@@ -370,7 +389,8 @@ export class Sender {
     }
     this.#flight.splice(0, count);
     if (isRefused) this.#abandon(now);
-    if (this.#round === null && this.#roundMs === Number.POSITIVE_INFINITY && !peer.behind.isEmpty) this.#roundMs = this.#later(now);
+    if (this.#round === null && this.#roundMs === Number.POSITIVE_INFINITY && !peer.behind.isEmpty)
+      this.#roundMs = this.#later(now);
   }
 
   #completed(target: Clock, now: Now): void {
@@ -406,7 +426,9 @@ export class Sender {
 }
 
 const sizeOf = ({ path, entries, residue }: SentRecord): number =>
-  path.length + entries.reduce((sum, { body }) => sum + body.length + ENTRY_BYTES, 0) + (residue === null ? 0 : 16 * residue.intervalCount);
+  path.length +
+  entries.reduce((sum, { body }) => sum + body.length + ENTRY_BYTES, 0) +
+  (residue === null ? 0 : 16 * residue.intervalCount);
 
 /** True when some dot of `missing` may have been a ghost that was dropped. */
 function isBelow(missing: Clock, floors: Clock): boolean {

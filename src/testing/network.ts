@@ -91,8 +91,10 @@ export class Direction {
     this.byteCount = this.#queue.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), 0);
   }
 
-  /** Lets everything that is under way arrive now, as soon as it is not held. */
+  /** Everything that is under way arrives now, as soon as it is not held, and what comes later at once. */
   hurry(nowMs: number): void {
+    this.latencyMs = 0;
+    this.jitterMs = 0;
     for (let i = 0; i < this.#queue.length; i++) {
       const { bytes, arrivesAtMs } = this.#queue[i] as Letter;
       this.#queue[i] = { bytes, arrivesAtMs: Math.min(arrivesAtMs, nowMs) };

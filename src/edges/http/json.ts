@@ -29,17 +29,9 @@ const invalid = (what: string): HearsayError => new HearsayError('InvalidValue',
 
 /** The tagged form of a value. */
 export function toJson(value: Value): Json {
-  switch (typeof value) {
-    case 'bigint':
-      return { $bigint: bigintText(value) };
-    case 'number':
-      return Number.isFinite(value) ? value : { $number: String(value) };
-    case 'object':
-      return value === null ? null : objectToJson(value);
-    case 'string':
-    case 'boolean':
-      return value;
-  }
+  if (typeof value === 'bigint') return { $bigint: bigintText(value) };
+  if (typeof value === 'number') return Number.isFinite(value) ? value : { $number: String(value) };
+  return typeof value === 'object' && value !== null ? objectToJson(value) : value;
 }
 
 function objectToJson(value: NonNullable<Value & object>): Json {

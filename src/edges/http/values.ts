@@ -62,8 +62,13 @@ export function conflictsOf(place: Place<Writes>): Json[] | undefined {
 }
 
 /** Whether an element is in the set. Throws `InvalidRequest` for a type without elements, and for text that is not JSON. */
-export function hasElement(place: Place<Writes>, type: TypeName | undefined, text: string): { element: Json; value: boolean } {
-  if (type !== 'set' && type !== 'set-remove-wins') throw invalidRequest("'element' goes with type=set or set-remove-wins");
+export function hasElement(
+  place: Place<Writes>,
+  type: TypeName | undefined,
+  text: string,
+): { element: Json; value: boolean } {
+  if (type !== 'set' && type !== 'set-remove-wins')
+    throw invalidRequest("'element' goes with type=set or set-remove-wins");
   const element = fromJson(parseElement(text));
   return { element: toJson(element), value: place.set(bias(type)).has(element) };
 }
@@ -148,7 +153,8 @@ function collect(values: Iterable<Value>, type: TypeName): Json {
 }
 
 function withinLimit(json: Json): Json {
-  if (JSON.stringify(json).length > ANSWER_BYTES_MAX) throw tooLarge(`the value has more than ${ANSWER_BYTES_MAX} bytes`);
+  if (JSON.stringify(json).length > ANSWER_BYTES_MAX)
+    throw tooLarge(`the value has more than ${ANSWER_BYTES_MAX} bytes`);
   return json;
 }
 

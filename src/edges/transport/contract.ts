@@ -7,10 +7,18 @@
  *
  * Written once as tests in test/transport.contract.ts, and run over each implementation.
  */
-import { FRAME_BYTES_MAX } from '../../protocol/messages.ts';
+import { HearsayError } from '../../../crdts/error.ts';
+import { FRAME_BYTES_MAX, WINDOW_BYTES_MAX } from '../../protocol/messages.ts';
 
 /** The largest message: a frame of the protocol, and a little for additions of a later version. */
 export const MESSAGE_BYTES_MAX = FRAME_BYTES_MAX + 1024;
+
+/**
+ * Bytes that may wait in a connection for its other end. The replica keeps to `WINDOW_BYTES_MAX` of records by itself; four
+ * times that leaves room for clocks and heartbeats. Smaller closes healthy connections, larger lets a peer that has
+ * stopped reading cost more memory.
+ */
+export const BUFFER_BYTES_MAX = 4 * WINDOW_BYTES_MAX;
 
 /** The name of what is spoken over a connection; another major version has another. */
 export const SUBPROTOCOL = 'hearsay.1';
@@ -64,8 +72,10 @@ export interface Dial {
 }
 
 /** Tries once to connect to `url`. Calls one of the two, once, and not before it has returned. */
-export type DialOnce = (
-  url: string,
-  opened: (connection: Connection) => void,
-  failed: (error: Error) => void,
-) => Dial;
+export type DialOnce = (url: string, opened: (connection: Connection) => void, failed: (error: Error) => void) => Dial;
+
+/** For `send`: what is to be sent was made here, so this is no peer's fault. */
+export function messageTooLong(bytes: Uint8Array): HearsayError {
+  const text = `a message of ${bytes.length} bytes was to be sent, and ${MESSAGE_BYTES_MAX} is the most: a bug of hearsay`;
+  return new HearsayError('MessageTooLong', text, { bytes: bytes.length, limit: MESSAGE_BYTES_MAX });
+}

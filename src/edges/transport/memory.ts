@@ -3,7 +3,14 @@
  * later, in order: code that works here passes bytes and not objects, and cannot lean on being called at once.
  */
 import { HearsayError } from '../../../crdts/error.ts';
-import { type Connection, type Dial, type DialOnce, MESSAGE_BYTES_MAX } from './contract.ts';
+import {
+  BUFFER_BYTES_MAX,
+  type Connection,
+  type Dial,
+  type DialOnce,
+  MESSAGE_BYTES_MAX,
+  messageTooLong,
+} from './contract.ts';
 
 export interface MemoryListener {
   /** What `dial` takes to reach this listener. */
@@ -22,7 +29,7 @@ export interface MemoryNetwork {
 }
 
 /** A new network with nobody on it. */
-export function memoryNetwork(bufferBytesMax = 1024 * 1024): MemoryNetwork {
+export function memoryNetwork(bufferBytesMax = BUFFER_BYTES_MAX): MemoryNetwork {
   const listeners = new Map<string, (connection: Connection) => void>();
   const ends = new Set<MemoryEnd>();
   let listenerCount = 0;
@@ -65,7 +72,7 @@ type Letter =
 class MemoryEnd implements Connection {
   readonly remote: string;
   readonly #bufferBytesMax: number;
-  #other: MemoryEnd | undefined;
+  #other!: MemoryEnd;
   #inbox: Letter[] = [];
   #inboxBytes = 0;
   #isScheduled = false;
@@ -84,23 +91,23 @@ class MemoryEnd implements Connection {
   }
 
   get bufferedBytes(): number {
-    return this.#other?.#inboxBytes ?? 0;
+    return this.#other.#inboxBytes;
   }
 
   send(bytes: Uint8Array): void {
     if (this.#state !== 'open') return;
-    if (bytes.length > MESSAGE_BYTES_MAX) throw tooLong(bytes);
-    this.#other?.#deliver({ type: 'message', bytes: bytes.slice() });
+    if (bytes.length > MESSAGE_BYTES_MAX) throw messageTooLong(bytes);
+    this.#other.#deliver({ type: 'message', bytes: bytes.slice() });
     if (this.bufferedBytes <= this.#bufferBytesMax) return;
     // As on a real network, what the other end did not take in time never arrives there.
-    this.#other?.lose('TooSlow', 'more waits than may');
+    this.#other.lose('TooSlow', 'more waits than may');
     this.close('TooSlow', 'more waits than may');
   }
 
   close(code: string, reason: string): void {
     if (this.#state !== 'open') return;
     this.#state = 'closing';
-    this.#other?.#deliver({ type: 'close', code, reason });
+    this.#other.#deliver({ type: 'close', code, reason });
     this.lose(code, reason);
   }
 
@@ -144,9 +151,4 @@ class MemoryEnd implements Connection {
       this.onClose(letter.code, letter.reason);
     }
   }
-}
-
-function tooLong(bytes: Uint8Array): HearsayError {
-  const text = `a message of ${bytes.length} bytes was to be sent, and ${MESSAGE_BYTES_MAX} is the most: a bug of hearsay`;
-  return new HearsayError('MessageTooLong', text, { bytes: bytes.length, limit: MESSAGE_BYTES_MAX });
 }

@@ -1,0 +1,50 @@
+/** `hearsay watch`: the changes under a prefix as they come; after a broken connection it goes on where it was. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, type ServerEvent } from '../client.ts';
+import { EXIT, Failure } from '../failure.ts';
+import { note, oneLine, paint, print, valueCell } from '../output.ts';
+import type { NodeOptions } from './data.ts';
+
+export interface WatchOptions extends NodeOptions {
+  readonly since?: string;
+  readonly count: number;
+}
+
+/** Between tries to reach the node again. */
+const RETRY_MS = 1_000;
+
+export async function watch(prefix: string, { url, json, since, count }: WatchOptions): Promise<void> {
+  const client = new Client(url);
+  const stopping = new AbortController();
+  process.once('SIGINT', () => stopping.abort());
+  process.once('SIGTERM', () => stopping.abort());
+  let left = count;
+  let lastId = since;
+  for (let isFirst = true; !stopping.signal.aborted; isFirst = false) {
+    try {
+      for await (const event of client.events('/v1/watch', { prefix }, lastId, stopping.signal)) {
+        lastId = event.id ?? lastId;
+        await print(json ? JSON.stringify({ ...event.data, ...(event.id && { clock: event.id }) }) : lineOf(event));
+        if (--left === 0) return stopping.abort();
+      }
+    } catch (error) {
+      if (stopping.signal.aborted) return;
+      // A node that was there a moment ago may come back; one that refuses will refuse again.
+      if (isFirst || !(error instanceof Failure) || error.exitCode !== EXIT.unreachable) throw error;
+    }
+    if (stopping.signal.aborted) return;
+    note(lastId === undefined ? 'the connection ended; watching again from now on' : 'the connection ended; going on where it was');
+    await sleep(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {});
+  }
+}
+
+function lineOf({ data }: ServerEvent): string {
+  const fields = (data['fields'] ?? []) as readonly string[];
+  const place = [data['key'] as string, ...fields].map((part) => oneLine(part)).join(' → ');
+  const element = data['element'] === undefined ? '' : valueCell(data['element']);
+  if (data['isPresent'] === true) {
+    const state = data['element'] === undefined ? valueCell(data['value']) : `+ ${element}`;
+    return [place, data['type'], state].join('\t');
+  }
+  return [place, data['type'], paint(element === '' ? '(deleted)' : `- ${element}`, 'dim')].join('\t');
+}

@@ -1,0 +1,138 @@
+/**
+ * Change feeds as server-sent events (the HTML standard's text/event-stream): one event for each changed path, with its
+ * newest state.
+ *
+ *     event: change
+ *     data: {"key":"greeting","type":"register","isPresent":true,"value":"hello"}
+ *     id: 3q2-7w
+ *
+ * *Resuming.* The id is a clock: with it as `since`, or as Last-Event-ID as browsers send it, a later stream tells what
+ * this one's reader has not seen, on this node or after its restart. A clock may have kilobytes, so an event that
+ * another follows at once goes without; after a break the few since the last id are told again. Events are states, not
+ * differences: seeing one twice does no harm.
+ *
+ * *Slow readers.* The next item is asked for when the last was written, so what waits, waits in the store's feed, which
+ * is bounded (it keeps the newest state of each path). A reader that takes nothing for `STALL_MS` is dropped; it resumes.
+ */
+import type { ServerResponse } from 'node:http';
+import type { ApiChange, ApiStore } from './api-store.ts';
+import { type Json, toJson } from './json.ts';
+
+/** A comment goes out after so much silence, so that proxies keep the connection and dead ones are found. */
+const HEARTBEAT_MS = 15_000;
+/** A client that takes nothing for so long is gone. */
+const STALL_MS = 60_000;
+/** Events in a row without an id, and so the most that a resumed stream repeats. */
+const EVENTS_WITHOUT_ID_MAX = 63;
+
+const HEADERS = {
+  'content-type': 'text/event-stream',
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+  'cross-origin-resource-policy': 'same-origin',
+  // nginx would hold events back until its buffer is full.
+  'x-accel-buffering': 'no',
+};
+
+/** Streams until the client goes, `stopping` is aborted or the feed ends. Throws what the feed throws at its beginning. */
+export async function streamChanges(
+  store: ApiStore,
+  { prefix, since }: { prefix: string; since: string | undefined },
+  response: ServerResponse,
+  stopping: AbortSignal,
+): Promise<void> {
+  const gone = new AbortController();
+  const stop = (): void => gone.abort();
+  response.once('close', stop);
+  stopping.addEventListener('abort', stop);
+  const options = { signal: gone.signal, ...(since !== undefined && { since }) };
+  const feed = store.watch(prefix, options)[Symbol.asyncIterator]();
+  try {
+    let next = ask(feed);
+    // A feed that refuses `since` does so in its first steps: while there is still a status to say it with.
+    await nextTurn();
+    if (next.isSettled) await next.result;
+    response.writeHead(200, HEADERS);
+    response.write('retry: 1000\n\n');
+    const heartbeat = setInterval(() => void (response.writableNeedDrain || response.write(':\n\n')), HEARTBEAT_MS);
+    try {
+      for (let withoutId = 0; ; ) {
+        const { done, value: change } = await next.result;
+        if (done === true) break;
+        next = ask(feed);
+        await nextTurn();
+        withoutId = next.isSettled && withoutId < EVENTS_WITHOUT_ID_MAX ? withoutId + 1 : 0;
+        if (!response.write(frame(change, withoutId === 0)) && !(await isDrained(response, gone.signal))) break;
+      }
+    } finally {
+      clearInterval(heartbeat);
+    }
+    await ended(response);
+  } finally {
+    stopping.removeEventListener('abort', stop);
+    stop();
+    await feed.return?.();
+  }
+}
+
+interface Asked {
+  readonly result: Promise<IteratorResult<ApiChange>>;
+  isSettled: boolean;
+}
+
+function ask(feed: AsyncIterator<ApiChange>): Asked {
+  const asked: Asked = { result: feed.next(), isSettled: false };
+  const settle = (): void => void (asked.isSettled = true);
+  asked.result.then(settle, settle);
+  return asked;
+}
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+/** Waits for a full pipe to the client to empty. False: the client, or its patience, is gone. */
+function isDrained(response: ServerResponse, gone: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const end = (drained: boolean): void => {
+      clearTimeout(stalled);
+      response.off('drain', drain);
+      gone.removeEventListener('abort', leave);
+      if (!drained) response.destroy();
+      resolve(drained);
+    };
+    const drain = (): void => end(true);
+    const leave = (): void => end(false);
+    const stalled = setTimeout(leave, STALL_MS);
+    response.once('drain', drain);
+    if (gone.aborted) leave();
+    else gone.addEventListener('abort', leave);
+  });
+}
+
+/** Ends the answer. Resolves once the client's machine has it all, or the client is gone. */
+export function ended(response: ServerResponse, lastBytes?: Uint8Array): Promise<void> {
+  return new Promise((resolve) => {
+    if (response.destroyed) return resolve();
+    const stalled = setTimeout(() => response.destroy(), STALL_MS);
+    response.once('close', () => {
+      clearTimeout(stalled);
+      resolve();
+    });
+    response.end(lastBytes);
+  });
+}
+
+function frame(change: ApiChange, hasId: boolean): string {
+  const id = hasId ? `id: ${change.clock}\n` : '';
+  return `event: change\ndata: ${JSON.stringify(changeJson(change))}\n${id}\n`;
+}
+
+function changeJson({ key, fields, type, element, isPresent, value }: ApiChange): Json {
+  return {
+    key,
+    ...(fields.length > 0 && { fields }),
+    type,
+    ...(element !== undefined && { element: toJson(element) }),
+    isPresent,
+    ...(value !== undefined && { value: toJson(value) }),
+  };
+}

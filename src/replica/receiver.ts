@@ -1,0 +1,191 @@
+/**
+ * The receiving half of a stream: takes records and rounds from one peer, and acknowledges them once they are durable.
+ *
+ *     no round ──begin──▶ open ──complete, all applied──▶ no round, my clock contains the target
+ *                          │  └──complete, some dot of mine unaccounted for──▶ named, still open
+ *                          └──something refused──▶ spoilt ──complete──▶ ignored, counted, the sender told
+ *
+ * ⚑ From records my clock gains exactly the dots received; what else they cover stays as residue (Engine.receive).
+ * ⚑ Only a complete lets my clock become mine ∪ target, and only if every record of its round was applied.
+ * ⚑ After a slow round, only if every dot I hold inside the target was sent in it or lay in a scope: a leaf may have
+ *   brought such a dot meanwhile, and whether it still lives the sender has not said.
+ *
+ * The target is what I lacked of the sender's clock when the round began; what I have come to know since does not matter.
+ */
+import { Reader } from '../../crdts/bytes.ts';
+import { checkRecord } from '../../crdts/check.ts';
+import { Clock } from '../../crdts/clock.ts';
+import type { Actor } from '../../crdts/dot.ts';
+import { PATH_BYTES_MAX } from '../../crdts/path.ts';
+import { readRecords, type SentRecord } from '../../crdts/record.ts';
+import type { Alive, Begin, Complete, Copies, Records } from '../protocol/messages.ts';
+import type { Core } from './core.ts';
+import { decodeClock, encodeClock, type Link } from './link.ts';
+
+/** Of a slow round, which dots were sent is remembered in this many intervals; what is beyond is asked about again. */
+const SENT_INTERVALS_MAX = 10_000;
+/** Unaccounted dots named at a time. */
+const NAMED_DOTS = 2_000;
+
+interface Round {
+  /** What I lacked of the sender's clock when it began. */
+  readonly target: Clock;
+  /** When slow: the sender's whole clock then, the scopes listed so far, and the dots sent. */
+  readonly whole: Clock | null;
+  readonly scopes: Clock;
+  readonly sent: Clock;
+  isSpoilt: boolean;
+}
+
+/** What the replica does around each batch of records that came in. */
+export interface Intake {
+  /** Runs `work` with this link as the source of what is learned: it need not be told of it. */
+  from(link: Link, work: () => void): void;
+  /** Records were taken in from this link: timestamps are noted, and a leaf's records go on to the others at once. */
+  taken(link: Link, records: readonly SentRecord[]): void;
+}
+
+export class Receiver {
+  readonly #core: Core;
+  readonly #link: Link;
+  readonly #intake: Intake;
+  #seq = 0;
+  #round: Round | null = null;
+
+  constructor(core: Core, link: Link, intake: Intake) {
+    this.#core = core;
+    this.#link = link;
+    this.#intake = intake;
+  }
+
+  get hasRound(): boolean {
+    return this.#round !== null;
+  }
+
+  /** False when a numbered message was lost or repeated before this one: then the link is worth nothing any more. */
+  isNext(seq: number): boolean {
+    if (seq !== this.#seq + 1) return false;
+    this.#seq = seq;
+    return true;
+  }
+
+  records(message: Records): void {
+    const { engine } = this.#core;
+    this.#link.peer.toldAll(decodeClock(message.told));
+    const all = readRecords(new Reader(message.records), PATH_BYTES_MAX);
+    const good = all.filter((record) => this.#isGood(record));
+    const isRefused = good.length < all.length;
+    // A frame of which something is refused implies nothing, so the dots that were taken are told one by one.
+    const source = isRefused ? null : this.#link;
+    const receive = (): void => engine.receive(good, this.#link.peer, this.#link.peer.ahead);
+    if (source === null) receive();
+    else this.#intake.from(source, receive);
+    this.#intake.taken(this.#link, good);
+    const round = this.#round;
+    if (round !== null) {
+      if (isRefused) round.isSpoilt = true;
+      if (round.whole !== null && round.sent.intervalCount < SENT_INTERVALS_MAX) {
+        for (const { entries } of good) for (const { actor, n } of entries) round.sent.add(actor, n);
+      }
+    }
+    this.#acknowledge(isRefused);
+  }
+
+  #isGood(record: SentRecord): boolean {
+    try {
+      checkRecord(record);
+      if (this.#core.isHeldHere(record.path)) return true;
+      this.#core.count('refused: record outside the prefixes held here');
+    } catch {
+      this.#core.count('refused: record');
+    }
+    return false;
+  }
+
+  begin(message: Begin): void {
+    const { peer } = this.#link;
+    peer.toldAll(decodeClock(message.told));
+    const actors = message.actors === null ? null : readActors(message.actors);
+    const isMeant = (actor: Actor): boolean => actors === null || actors.has(actor);
+    if (this.#round !== null) this.#core.count('round: begun before the last was complete');
+    this.#round = {
+      target: filtered(peer.ahead, isMeant),
+      whole: message.slow ? filtered(this.#wholeClock(), isMeant) : null,
+      scopes: new Clock(),
+      sent: new Clock(),
+      isSpoilt: false,
+    };
+    this.#acknowledge(false);
+  }
+
+  #wholeClock(): Clock {
+    const whole = this.#core.engine.clock.minus(this.#link.peer.behind);
+    whole.addAll(this.#link.peer.ahead);
+    return whole;
+  }
+
+  alive(message: Alive): void {
+    const scope = decodeClock(message.scope);
+    this.#core.engine.removeDead(scope, decodeClock(message.held));
+    this.#round?.scopes.addAll(scope);
+    this.#core.count('round: alive applied');
+    this.#acknowledge(false);
+  }
+
+  complete(message: Complete): void {
+    const round = this.#round;
+    if (round === null || round.isSpoilt) {
+      this.#core.count('round: complete ignored');
+      this.#round = null;
+      return this.#acknowledge(true);
+    }
+    const unaccounted = this.#unaccounted(round);
+    const { engine } = this.#core;
+    if (!unaccounted.isEmpty) {
+      this.#core.count('round: dots named');
+      this.#link.say({ type: 'named', shard: engine.shard, dots: encodeClock(unaccounted) }, this.#core.batch());
+      return this.#acknowledge(false);
+    }
+    this.#round = null;
+    this.#intake.from(this.#link, () => engine.complete(round.target));
+    engine.raiseFloors(decodeClock(message.floors));
+    this.#acknowledge(false);
+  }
+
+  /** ⚑ Dots held here that the sender has seen, of which this round has not said whether they still live. */
+  #unaccounted(round: Round): Clock {
+    const unaccounted = new Clock();
+    if (round.whole === null) return unaccounted;
+    const rest = round.whole.intersect(this.#core.engine.clock);
+    rest.removeAll(round.scopes);
+    rest.removeAll(round.sent);
+    for (const { actor, n } of this.#core.engine.walk(rest, NAMED_DOTS)) unaccounted.add(actor, n);
+    return unaccounted;
+  }
+
+  copies(message: Copies): void {
+    const all = readRecords(new Reader(message.records), PATH_BYTES_MAX);
+    const copied = this.#core.engine.copy(all.filter((record) => this.#isGood(record)));
+    if (copied > 0) this.#core.count('guard: dots copied');
+    this.#acknowledge(false);
+  }
+
+  #acknowledge(refused: boolean): void {
+    this.#link.acknowledge(this.#core.engine.shard, this.#seq, refused, this.#core.batch());
+  }
+}
+
+function filtered(clock: Clock, isMeant: (actor: Actor) => boolean): Clock {
+  const part = new Clock();
+  clock.forEach((actor, from, to) => {
+    if (isMeant(actor)) part.add(actor, from, to);
+  });
+  return part;
+}
+
+function readActors(bytes: Uint8Array): Set<Actor> {
+  const reader = new Reader(bytes);
+  const actors = new Set<Actor>();
+  while (!reader.done) actors.add(reader.byteString(8) as Actor);
+  return actors;
+}

@@ -1,0 +1,148 @@
+/**
+ * What must always hold (DESIGN §8), checked on a simulated cluster: midway, and after all faults have ended.
+ *
+ * Everything is read from the disks, not asked of the replicas; where a replica has a word to say as well (its clock, its
+ * fingerprint), the two must agree.
+ */
+import { Engine } from '../../crdts/engine.ts';
+import { type Cluster, clockOn, type SimulatedNode } from './cluster.ts';
+import { failure } from './failure.ts';
+import { contentsOf, ghostsOf } from './oracle.ts';
+
+/** Virtual time within which a healed cluster must have come to rest. Its rounds take a few of its round delays. */
+const SETTLE_MS_MAX = 120_000;
+/** Virtual time within which what nobody needs any more must be gone, once everybody is connected. */
+const FORGET_MS_MAX = 120_000;
+
+const isMember = (node: SimulatedNode): boolean => node.role === 'member';
+
+/** Replicas whose batch is closed, so that their disk says all that they know. */
+const isSealed = (node: SimulatedNode): boolean => node.core !== null && !node.core.isDirty;
+
+/** Whenever two members have equal clocks and no residue, their contents agree, and their fingerprints say so. */
+export function checkMidway(cluster: Cluster): void {
+  const seen: { node: SimulatedNode; clock: Engine['clock']; contents: string; fingerprint: string }[] = [];
+  for (const node of cluster.nodes) {
+    if (!isMember(node) || !isSealed(node)) continue;
+    const engine = new Engine(node.disk);
+    const status = cluster.statusOf(node);
+    if (engine.hasResidue !== status.hasResidue) failure('Inconsistent', `${node.name} and its disk differ about its residue`);
+    if (engine.hasResidue) continue;
+    const twin = seen.find(({ clock }) => clock.equals(engine.clock));
+    const contents = contentsOf(node.disk);
+    if (twin === undefined) {
+      seen.push({ node, clock: engine.clock, contents, fingerprint: status.fingerprint });
+    } else if (twin.contents !== contents) {
+      failure('EqualClocks', `${twin.node.name} and ${node.name} have equal clocks, no residue, and different contents`);
+    }
+  }
+}
+
+/** Ends all faults, connects everybody, and lets time pass until nobody has anything to say. */
+export function settle(cluster: Cluster): void {
+  cluster.tell?.('All faults end, everybody is connected.');
+  cluster.healNetwork(true);
+  for (const node of cluster.nodes) {
+    node.isDiskHeld = false;
+    node.skewMs = 0;
+    cluster.syncAll(node);
+    cluster.start(node);
+  }
+  const endMs = cluster.nowMs + SETTLE_MS_MAX;
+  for (;;) {
+    if (cluster.isCalm) {
+      connectAll(cluster);
+      if (cluster.isCalm && isSettled(cluster)) return;
+    }
+    if (cluster.nowMs > endMs || !cluster.runToNext()) failure('NotSettled', describeUnsettled(cluster));
+  }
+}
+
+/** A full mesh of members; each leaf keeps the members it has, or gets one. */
+function connectAll(cluster: Cluster): void {
+  const { nodes, network } = cluster;
+  const members = nodes.filter(isMember);
+  for (const a of members) {
+    for (const b of members) if (a.index < b.index && network.between(a.index, b.index).length === 0) cluster.connect(a, b);
+  }
+  for (const leaf of nodes) {
+    if (isMember(leaf) || members.some((member) => network.between(leaf.index, member.index).length > 0)) continue;
+    cluster.connect(leaf, members[leaf.index % members.length] as SimulatedNode);
+  }
+}
+
+function isSettled(cluster: Cluster): boolean {
+  let clock: string | undefined;
+  for (const node of cluster.nodes) {
+    const status = cluster.statusOf(node);
+    if (status.links.some(({ state }) => state !== 'equal')) return false;
+    if (!isMember(node)) continue;
+    clock ??= status.clock;
+    if (status.clock !== clock) return false;
+  }
+  return true;
+}
+
+function describeUnsettled(cluster: Cluster): string {
+  const lines = cluster.nodes.map((node) => {
+    const { clock, links, hasResidue } = cluster.statusOf(node);
+    const described = links.map((link) => `${link.name ?? '?'} ${link.state} (${link.eventsToSend} to send, ${link.eventsToReceive} to come)`);
+    return `${node.name}: clock ${clock}${hasResidue ? ', residue' : ''}, ${described.join(', ') || 'no links'}`;
+  });
+  return `the cluster does not come to rest:\n  ${lines.join('\n  ')}`;
+}
+
+/** After `settle`: everybody holds exactly what the surviving events say, and goes on doing so when ghosts are forgotten. */
+export function checkFinal(cluster: Cluster): void {
+  checkContents(cluster);
+  forget(cluster);
+  checkContents(cluster);
+  checkCounts(cluster);
+}
+
+function checkContents(cluster: Cluster): void {
+  const { oracle, nodes } = cluster;
+  const members = nodes.filter(isMember);
+  const first = members[0] as SimulatedNode;
+  const clock = clockOn(first.disk);
+  const expected = oracle.expect(clock);
+  let fingerprint: string | undefined;
+  for (const node of members) {
+    const own = clockOn(node.disk);
+    if (!own.equals(clock)) failure('ClocksDiffer', `the clocks of ${first.name} and ${node.name} differ after all is done`);
+    const status = cluster.statusOf(node);
+    oracle.checkContents(node.disk, expected, node.name);
+    fingerprint ??= status.fingerprint;
+    if (status.fingerprint !== fingerprint) failure('Fingerprints', `${first.name} and ${node.name} hold the same and have other fingerprints`);
+    if (status.hasResidue && !oracle.hasExcuses) failure('ResidueLeft', `${node.name} has residue after all is done`);
+  }
+  oracle.checkSurvivors(clock, first.name);
+  for (const node of nodes) {
+    if (!isMember(node)) oracle.checkContents(node.disk, expected, node.name, node.interests);
+  }
+}
+
+/** Nothing is kept for good of what was deleted, once every member has heard of it. */
+function forget(cluster: Cluster): void {
+  // A node that was wiped is a member that never comes back, and one whose disk went back may never melt its residue.
+  if (cluster.hasGoneBack || cluster.nodes.some(({ isClone }) => isClone)) return cluster.run(100);
+  const endMs = cluster.nowMs + FORGET_MS_MAX;
+  const left = (): number =>
+    cluster.nodes.reduce((sum, { disk, role }) => sum + (role === 'member' ? ghostsOf(disk).plain + ghostsOf(disk).marks : 0), 0);
+  while (left() > 0) {
+    if (cluster.nowMs > endMs || !cluster.runToNext()) failure('GhostsLeft', `${left()} ghosts stay although every member has them`);
+    while (!cluster.isCalm) cluster.runToNext();
+  }
+}
+
+/** Alarms that only a disk which lost something may set off. */
+function checkCounts(cluster: Cluster): void {
+  if (cluster.hasGoneBack) return;
+  for (const node of cluster.nodes) {
+    const { counts, wentBack } = cluster.statusOf(node);
+    if (wentBack && !node.isClone) failure('WentBack', `${node.name} says that its store went back in time, which it did not`);
+    for (const name in counts) {
+      if (name.startsWith('guard')) failure('GuardAlarm', `${node.name} counted "${name}", and no disk had lost anything`);
+    }
+  }
+}
