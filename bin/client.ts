@@ -44,7 +44,12 @@ export class Client {
   }
 
   /** The answer's JSON. Throws a `Failure`: with the API's code, or `Unreachable`. */
-  async ask(method: string, path: string, query: QueryValues = {}, body?: unknown): Promise<Readonly<Record<string, Json>>> {
+  async ask(
+    method: string,
+    path: string,
+    query: QueryValues = {},
+    body?: unknown,
+  ): Promise<Readonly<Record<string, Json>>> {
     const response = await this.#send(method, path, query, body);
     const text = await this.#read(response);
     const json = parseObject(text);
@@ -55,7 +60,12 @@ export class Client {
   }
 
   /** The events of a stream until it ends, however it does. Throws as `ask` before the first. */
-  async *events(path: string, query: QueryValues, lastId: string | undefined, signal: AbortSignal): AsyncGenerator<ServerEvent> {
+  async *events(
+    path: string,
+    query: QueryValues,
+    lastId: string | undefined,
+    signal: AbortSignal,
+  ): AsyncGenerator<ServerEvent> {
     const headers = lastId === undefined ? {} : { 'last-event-id': lastId };
     const response = await this.#send('GET', path, query, undefined, headers, signal);
     if (response.statusCode !== 200) {
@@ -148,7 +158,9 @@ function queryText(query: QueryValues): string {
 function parseObject(text: string): Readonly<Record<string, Json>> | undefined {
   try {
     const json = JSON.parse(text) as Json;
-    return typeof json === 'object' && json !== null && !Array.isArray(json) ? (json as Record<string, Json>) : undefined;
+    return typeof json === 'object' && json !== null && !Array.isArray(json)
+      ? (json as Record<string, Json>)
+      : undefined;
   } catch {
     return undefined;
   }

@@ -20,7 +20,12 @@ export class Failure extends Error {
   readonly code: string;
   readonly hint: string | undefined;
 
-  constructor(exitCode: number, code: string, message: string, { hint, cause }: { hint?: string; cause?: unknown } = {}) {
+  constructor(
+    exitCode: number,
+    code: string,
+    message: string,
+    { hint, cause }: { hint?: string; cause?: unknown } = {},
+  ) {
     super(message, cause === undefined ? undefined : { cause });
     this.exitCode = exitCode;
     this.code = code;

@@ -2,7 +2,7 @@
  * The node's log: pino's JSON lines on stderr for machines, readable lines when stderr is a terminal. Standard output stays
  * free for what a script wants to read.
  */
-import { pino } from 'pino';
+import { type BaseLogger, pino } from 'pino';
 import { oneLine, paint } from './output.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
@@ -10,25 +10,14 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What the store logs through. */
-export interface Logger {
-  debug(message: string, fields?: Fields): void;
-  info(message: string, fields?: Fields): void;
-  warn(message: string, fields?: Fields): void;
-  error(message: string, fields?: Fields): void;
-}
+/** What the store logs through: pino's own methods fit. */
+export type Logger = Pick<BaseLogger, 'debug' | 'info' | 'warn' | 'error'>;
 
 export function createLogger(level: LogLevel, isTerminal = process.stderr.isTTY === true): Logger {
   // Synchronous: the last lines before an exit, or a crash, are the ones that matter.
-  const destination = isTerminal ? { write: (line: string) => void writePretty(line) } : pino.destination({ dest: 2, sync: true });
-  const settings = { level, base: null, errorKey: 'error', timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: nameLevel } };
-  const log = pino(settings, destination);
-  return {
-    debug: (message, fields) => log.debug(fields ?? {}, message),
-    info: (message, fields) => log.info(fields ?? {}, message),
-    warn: (message, fields) => log.warn(fields ?? {}, message),
-    error: (message, fields) => log.error(fields ?? {}, message),
-  };
+  const destination = isTerminal ? { write: writePretty } : pino.destination({ dest: 2, sync: true });
+  const timestamp = pino.stdTimeFunctions.isoTime;
+  return pino({ level, base: null, errorKey: 'error', timestamp, formatters: { level: nameLevel } }, destination);
 }
 
 /** "info" says more than 30. */

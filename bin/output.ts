@@ -62,7 +62,11 @@ export function valueCell(value: Json | undefined): string {
 }
 
 /** A table: on a terminal with a head, its last column cut where the terminal ends; else tab-separated lines. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[], columns = process.stdout.columns): string[] {
+export function table(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  columns = process.stdout.columns,
+): string[] {
   if (!isTerminal) return rows.map((row) => row.join('\t'));
   const widths = fit(
     head.map((title, i) => Math.max(...[title, ...rows.map((row) => row[i] ?? '')].map(widthOf))),
@@ -112,7 +116,12 @@ function widthOf(text: string): number {
   if (/^[\u0020-\u007e]*$/.test(text)) return text.length;
   let width = 0;
   for (const { segment } of graphemes.segment(text)) {
-    width += /\p{Emoji_Presentation}|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{20000}-\u{3fffd}]/u.test(segment) ? 2 : 1;
+    width +=
+      /\p{Emoji_Presentation}|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{20000}-\u{3fffd}]/u.test(
+        segment,
+      )
+        ? 2
+        : 1;
   }
   return width;
 }

@@ -1,5 +1,6 @@
 /** Where systems differ, as functions of what they differ by, so that each can be tested on any. */
 import { hostname } from 'node:os';
+import { relative } from 'node:path';
 
 /**
  * The signals that ask a node to stop. Windows has no SIGTERM to receive: there Ctrl-C, Ctrl-Break and a closing window
@@ -14,15 +15,23 @@ export function defaultName(machine: string = hostname()): string {
   return machine.split('.')[0]?.slice(0, 64) || 'node';
 }
 
-/** How this process was started, as one would type it again: `npm start --`, `npx hearsay`, `hearsay` or the file. */
+export interface OwnCommand {
+  /** What to type to start another node. */
+  readonly start: string;
+  /** What to type before any other command. */
+  readonly client: string;
+}
+
+/** How this process was started, to be typed again: `npm start`, `npx`, an installed command, or the file. */
 export function ownCommand(
   env: NodeJS.ProcessEnv = process.env,
   script: string = process.argv[1] ?? 'hearsay',
-): { readonly start: string; readonly other: string } {
-  if (env['npm_lifecycle_event'] === 'start') return { start: 'npm start --', other: `node ${SCRIPT}` };
-  if (env['npm_command'] === 'exec') return { start: 'npx hearsay start', other: 'npx hearsay' };
-  if (/\.[jt]s$/.test(script)) return { start: `node ${SCRIPT} start`, other: `node ${SCRIPT}` };
-  return { start: 'hearsay start', other: 'hearsay' };
+  directory: string = process.cwd(),
+): OwnCommand {
+  const file = `node ${relative(directory, script)}`;
+  if (env['npm_lifecycle_event'] === 'start') return { start: 'npm start --', client: file };
+  if (env['npm_command'] === 'exec') return { start: 'npx hearsay start', client: 'npx hearsay' };
+  return /\.[jt]s$/.test(script)
+    ? { start: `${file} start`, client: file }
+    : { start: 'hearsay start', client: 'hearsay' };
 }
-
-const SCRIPT = 'dist/bin/hearsay.js';

@@ -189,10 +189,6 @@ export class Reader {
     if (at < 0 || at >= this.end) throw malformed('ends too early');
     return at;
   }
-
-  byteAt(at: number): number {
-    return at < this.end ? (this.#bytes[at] as number) : -1;
-  }
 }
 
 /** The code every unreadable byte ends in: from a peer it is refused and counted, from a disk it is reported. */

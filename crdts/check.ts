@@ -7,17 +7,18 @@ import type { SentRecord } from './record.ts';
 import { checkCounterEntry } from './types/counter.ts';
 import { decodeValue } from './types/register.ts';
 
-/** Throws `Malformed` for a path of no type, or a payload that its type cannot read. */
+/** Throws `Malformed` for a path of no type, a dot that is there twice, or a payload that its type does not write. */
 export function checkRecord({ path, entries }: SentRecord): void {
   const type = path.startsWith(SYSTEM) ? 'register' : parsePath(path).type;
+  if (new Set(entries.map(({ actor, n }) => actor + n)).size < entries.length) throw malformed('a dot stands twice');
   for (const entry of entries) {
     if (entry.kind === 'omitted') continue;
     if (type === 'counter') {
       checkCounterEntry(entry);
-    } else if (type === 'register') {
-      if (entry.kind === 'live') decodeValue(entry.body);
-    } else if (entry.body.length > 1) {
-      throw malformed('a flag or element with a payload');
+    } else if (type === 'register' && entry.kind === 'live') {
+      decodeValue(entry.body);
+    } else if (entry.body.length > (entry.kind === 'live' ? 1 : 0)) {
+      throw malformed('a payload where none can be');
     }
   }
 }

@@ -11,7 +11,8 @@
  *     x expiry path → ""      records with a time to live
  *     e path → ""             rows without dots, kept for their residue alone
  *     s number → clock        residue shared by the records of one frame
- *     c…, f…, u               the clock, the floors, the union of all residue
+ *     c…, f…                  the clock, the floors
+ *     u                       the next number of shared residue, and the union of all residue
  *
  * Always true: a dot is in the index iff it is in the row at that path; every dot held is in the clock; a dot in the clock
  * and not held was replaced, or was a ghost that this replica dropped (then its actor's floor is at least as high).
@@ -97,9 +98,10 @@ export class Engine {
   readonly #floors: StoredClock;
   /** Shared residue by its number, as in the store. */
   readonly #shared = new Map<number, Clock>();
+  /** Never used again, not even after a restart: rows keep the number of residue that has long melted. */
   #sharedNext = 1;
   /** Every dot that some row's residue covers and the clock lacks. */
-  readonly #uncovered: Clock;
+  readonly #uncovered = new Clock();
   #isUncoveredChanged = false;
   #actor: Actor | null = null;
   readonly #writer = new Writer();
@@ -123,11 +125,13 @@ export class Engine {
     this.#clock = new StoredClock(store, space('c'));
     this.#floors = new StoredClock(store, space('f'));
     const uncovered = store.get(this.#prefix.u);
-    this.#uncovered = uncovered === undefined ? new Clock() : Clock.read(new Reader(uncovered));
+    if (uncovered !== undefined) {
+      const reader = new Reader(uncovered);
+      this.#sharedNext = reader.varint();
+      this.#uncovered.addAll(Clock.read(reader));
+    }
     for (const [key, value] of store.range(this.#prefix.s, endOfPrefix(this.#prefix.s))) {
-      const number = numberOfKey(key.slice(this.#prefix.s.length));
-      this.#shared.set(number, Clock.read(new Reader(value)));
-      this.#sharedNext = number + 1;
+      this.#shared.set(numberOfKey(key.slice(this.#prefix.s.length)), Clock.read(new Reader(value)));
     }
   }
 
@@ -149,6 +153,11 @@ export class Engine {
   begin(actor: Actor): void {
     if (this.clock.max(actor) !== 0) throw actorInUse();
     this.#actor = actor;
+  }
+
+  /** Ends the actor: the next local event needs a new one. */
+  end(): void {
+    this.#actor = null;
   }
 
   // ---------------------------------------------------------------- reading
@@ -343,12 +352,15 @@ export class Engine {
     }
   }
 
-  /** Drops one ghost and raises the floor of its actor. Whether it may go is the caller's to know (ghosts.ts). */
+  /** Drops one ghost and raises the floor of its actor; nothing where no such ghost is held. Whether it may go is the caller's to know (ghosts.ts). */
   dropGhost(actor: Actor, n: number): void {
     const path = this.pathOf(actor, n);
     if (path === null) return;
     const before = this.read(path);
-    const entries = before.entries.filter((entry) => entry.n !== n || entry.actor !== actor);
+    const entries = before.entries.filter(
+      (entry) => entry.kind === 'live' || entry.n !== n || entry.actor !== actor,
+    );
+    if (entries.length === before.entries.length) return;
     this.#write(path, before, { entries, residue: before.residue });
     this.#raiseFloor(actor, n);
   }
@@ -389,7 +401,11 @@ export class Engine {
       for (const key of keys) this.store.delete(key);
     }
     const held = new Clock();
-    for (const [path, { entries }] of this.rows('', PATHS_END)) {
+    this.#uncovered.clear();
+    for (const [path, { entries, residue }] of this.rows('', PATHS_END)) {
+      // What the clock forgets, the residue of a row may have said as well: there it counts again.
+      const covered = this.#resolve(residue);
+      if (covered !== null) this.#uncover(covered);
       for (const { actor, n, kind } of entries) {
         held.add(actor, n);
         this.store.put(d + actor + keyOfNumber(n), fromByteString(path));
@@ -407,7 +423,8 @@ export class Engine {
     if (!this.#isUncoveredChanged) return;
     this.#isUncoveredChanged = false;
     this.#uncovered.removeAll(this.clock);
-    this.#uncovered.write(this.#writer.reset());
+    this.#writer.reset().varint(this.#sharedNext);
+    this.#uncovered.write(this.#writer);
     this.store.put(this.#prefix.u, this.#writer.finish());
   }
 

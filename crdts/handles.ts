@@ -25,7 +25,7 @@ import { type Entry, liveEntries } from './record.ts';
 import { addToCounter, counterValue, isCounterPresent, resetCounter } from './types/counter.ts';
 import { registerConflicts, registerValue, removeRecord, setRegister } from './types/register.ts';
 import { isOn, turnOff, turnOffForGood, turnOn } from './types/toggle.ts';
-import type { Value } from './value.ts';
+import { setField, type Value } from './value.ts';
 
 export interface Host<W> {
   /** The dots of the record at `path`. */
@@ -299,8 +299,7 @@ export class MapHandle<W> {
     for (const name of this.keys()) {
       for (const { type, value } of thingsAt(this.#host, fieldPrefix(this.path, name))) {
         const key = Object.hasOwn(object, name) ? `${name} (${type})` : name;
-        // Plain assignment to `__proto__` would set the prototype instead of a field.
-        Object.defineProperty(object, key, { value: value(), writable: true, enumerable: true, configurable: true });
+        setField(object, key, value());
       }
     }
     return object;

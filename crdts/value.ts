@@ -7,7 +7,12 @@
  *
  *     null 01 · false 02 · true 03 · integers 0d–1b (14 ± number of bytes, big-endian, negatives complemented)
  *     other numbers 21 (IEEE 754, sign-adjusted) · bigint 22 (negative) 23 · Date 25
- *     text 30 … 00 · bytes 31 … 00 (a 00 inside is written 00 ff) · array 40 … 00 · object 41 (text key, value)… 00
+ *     text 30 … 00 · bytes 31 … 00 (inside, 00 is written 01 01, and 01 is 01 02) · array 40 … 00
+ *     object 41 (text key, value)… 00, keys in the order of their UTF-16 units, as in RFC 8785
+ *
+ * No encoding is the beginning of another, so that a path can be made of them (FoundationDB's 00 ff for a 00 would make
+ * "a" the beginning of "a\0"). Reading refuses what writing would not have written: two encodings of one value would be
+ * two elements of a set.
  *
  * What is what: 1 and 1n differ; −0 is 0; NaN is one value, equal to itself; objects are equal whatever the order of
  * their keys; a field that is undefined is absent, as in JSON; `__proto__` is a key like any other. Refused with
@@ -44,9 +49,12 @@ const BYTES = 0x31;
 const ARRAY = 0x40;
 const OBJECT = 0x41;
 const END = 0x00;
-const ESCAPED = 0xff;
+const ESCAPE = 0x01;
 
 const scratch = new DataView(new ArrayBuffer(8));
+const scratchBytes = new Uint8Array(scratch.buffer);
+const SIGN = -(2n ** 63n);
+const encoder = new TextEncoder();
 
 const invalid = (what: string): HearsayError =>
   new HearsayError('InvalidValue', `${what} cannot be stored: use JSON values, Uint8Array, Date or bigint`);
@@ -96,7 +104,10 @@ function writeObject(writer: Writer, value: object | null, depth: number): void 
   // Objects of another realm (a worker, a vm context) have another Object.prototype, but its prototype is null as well.
   if (prototype !== null && Object.getPrototypeOf(prototype) !== null) throw invalid('an instance of a class');
   writer.byte(OBJECT);
-  for (const [key, field] of sortedFields(value as Record<string, Value | undefined>)) {
+  const fields = value as Readonly<Record<string, Value | undefined>>;
+  for (const key of Object.keys(fields).sort()) {
+    const field = fields[key];
+    if (field === undefined) continue;
     writer.byte(TEXT);
     writeText(writer, key);
     writeValue(writer, field, depth + 1);
@@ -104,61 +115,21 @@ function writeObject(writer: Writer, value: object | null, depth: number): void 
   writer.byte(END);
 }
 
-/** The fields that are not undefined, in UTF-8 order of their keys (code point order, which UTF-16 order is not). */
-function sortedFields(value: Readonly<Record<string, Value | undefined>>): [string, Value][] {
-  const fields = Object.entries(value).filter((field): field is [string, Value] => field[1] !== undefined);
-  return fields.sort(([a], [b]) => compareCodePoints(a, b));
-}
-
-function compareCodePoints(a: string, b: string): number {
-  const shared = Math.min(a.length, b.length);
-  for (let i = 0; i < shared; i++) {
-    const order = codePointRank(a.charCodeAt(i)) - codePointRank(b.charCodeAt(i));
-    if (order !== 0) return order;
-  }
-  return a.length - b.length;
-}
-
-/** Surrogates (d800–dfff) stand for code points above every other UTF-16 unit, e000–ffff included. */
-const codePointRank = (unit: number): number => (unit >= 0xe000 ? unit - 0x800 : unit >= 0xd800 ? unit + 0x2000 : unit);
-
-/** The text's UTF-8 with its zeros escaped, and an end. */
+/** The text's UTF-8, escaped, and an end. */
 export function writeText(writer: Writer, text: string): void {
-  for (let i = 0; i < text.length; i++) {
-    let code = text.charCodeAt(i);
-    if (code < 0x80) {
-      writer.byte(code);
-      if (code === 0) writer.byte(ESCAPED);
-      continue;
-    }
-    if (code < 0x800) {
-      writer.byte(0xc0 | (code >> 6));
-    } else {
-      if (code >= 0xd800 && code <= 0xdfff) {
-        const low = text.charCodeAt(i + 1);
-        if (code > 0xdbff || !(low >= 0xdc00 && low <= 0xdfff)) throw invalid('text with a lone surrogate');
-        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-        i++;
-        writer.byte(0xf0 | (code >> 18));
-        writer.byte(0x80 | ((code >> 12) & 0x3f));
-      } else {
-        writer.byte(0xe0 | (code >> 12));
-      }
-      writer.byte(0x80 | ((code >> 6) & 0x3f));
-    }
-    writer.byte(0x80 | (code & 0x3f));
-  }
-  writer.byte(END);
+  if (/\p{Surrogate}/u.test(text)) throw invalid('text with a lone surrogate');
+  writeBytes(writer, encoder.encode(text));
 }
 
 function writeBytes(writer: Writer, bytes: Uint8Array): void {
-  let from = 0;
-  for (let zero = bytes.indexOf(0); zero >= 0; zero = bytes.indexOf(0, from)) {
-    writer.bytes(bytes.subarray(from, zero + 1));
-    writer.byte(ESCAPED);
-    from = zero + 1;
+  for (const byte of bytes) {
+    if (byte > ESCAPE) {
+      writer.byte(byte);
+    } else {
+      writer.byte(ESCAPE);
+      writer.byte(byte + 1);
+    }
   }
-  writer.bytes(from === 0 ? bytes : bytes.subarray(from));
   writer.byte(END);
 }
 
@@ -167,35 +138,46 @@ function writeNumber(writer: Writer, value: number): void {
     writer.byte(DOUBLE);
     return writeDouble(writer, value);
   }
-  const magnitude = Math.abs(value);
-  let count = 0;
-  for (let rest = magnitude; rest >= 1; rest = Math.floor(rest / 256)) count++;
+  const digits = digitsOf(value);
+  const count = digits.length / 2;
   writer.byte(value < 0 ? INTEGER - count : INTEGER + count);
-  writer.bigEndian(value < 0 ? 256 ** count - 1 - magnitude : magnitude, count);
-}
-
-/** Sign-adjusted, so that bytes compare like numbers: negatives complemented, the others with the sign bit set. */
-function writeDouble(writer: Writer, value: number): void {
-  scratch.setFloat64(0, value === 0 ? 0 : Number.isNaN(value) ? Number.NaN : value);
-  const flip = scratch.getUint8(0) >= 0x80;
-  for (let i = 0; i < 8; i++) {
-    const byte = scratch.getUint8(i);
-    writer.byte(flip ? byte ^ 0xff : i === 0 ? byte | 0x80 : byte);
-  }
+  writeDigits(writer, digits, value < 0);
 }
 
 function writeBigint(writer: Writer, value: bigint): void {
-  const negative = value < 0n;
-  let digits = (negative ? -value : value).toString(16);
-  if (digits.length % 2 === 1) digits = `0${digits}`;
+  const digits = digitsOf(value);
   const count = digits.length / 2;
-  const flip = negative ? 0xff : 0;
-  writer.byte(negative ? BIGINT_NEGATIVE : BIGINT);
-  writer.bigEndian(negative ? 0xffffffff - count : count, 4);
-  for (let i = 0; i < count; i++) writer.byte(Number.parseInt(digits.slice(2 * i, 2 * i + 2), 16) ^ flip);
+  writer.byte(value < 0 ? BIGINT_NEGATIVE : BIGINT);
+  writer.bigEndian(value < 0 ? 0xffffffff - count : count, 4);
+  writeDigits(writer, digits, value < 0);
 }
 
-/** Reads one value; throws `Malformed` on anything `writeValue` does not write, save the order of an object's keys. */
+/** Two hexadecimal digits a byte, none for 0. */
+function digitsOf(value: number | bigint): string {
+  const digits = value.toString(16).replace(/^-|^0$/, '');
+  return digits.length % 2 === 0 ? digits : `0${digits}`;
+}
+
+/** Those of a negative number are complemented, so that greater magnitudes come first. */
+function writeDigits(writer: Writer, digits: string, isNegative: boolean): void {
+  for (let i = 0; i < digits.length; i += 2)
+    writer.byte(Number.parseInt(digits.slice(i, i + 2), 16) ^ (isNegative ? 0xff : 0));
+}
+
+function writeDouble(writer: Writer, value: number): void {
+  scratch.setBigInt64(0, orderedBits(value));
+  writer.bytes(scratchBytes);
+}
+
+/** The bits of a double, such that as bytes they compare like numbers: negatives complemented, the others with the sign set. */
+function orderedBits(value: number): bigint {
+  // One NaN of the many there are, and no −0.
+  scratch.setFloat64(0, Number.isNaN(value) ? Number.NaN : value + 0);
+  const bits = scratch.getBigInt64(0);
+  return bits < 0n ? ~bits : bits ^ SIGN;
+}
+
+/** Reads one value; throws `Malformed` on anything that `writeValue` does not write. */
 export function readValue(reader: Reader, depth = 0): Value {
   const tag = reader.byte();
   if (tag >= INTEGER - 7 && tag <= INTEGER + 7) return readInteger(reader, tag - INTEGER);
@@ -207,12 +189,12 @@ export function readValue(reader: Reader, depth = 0): Value {
     case TRUE:
       return true;
     case DOUBLE:
-      return readDouble(reader);
+      return readOtherNumber(reader);
     case BIGINT:
     case BIGINT_NEGATIVE:
       return readBigint(reader, tag === BIGINT_NEGATIVE);
     case DATE:
-      return new Date(readDouble(reader));
+      return readDate(reader);
     case TEXT:
       return decodeUtf8(readEscaped(reader));
     case BYTES:
@@ -235,58 +217,78 @@ function readArray(reader: Reader, depth: number): Value[] {
 
 function readObject(reader: Reader, depth: number): Value {
   const object: Record<string, Value> = {};
+  let last: string | undefined;
   while (reader.peek() !== END) {
     if (reader.byte() !== TEXT) throw malformed('an object has a key that is not text');
     const key = decodeUtf8(readEscaped(reader));
-    const value = readValue(reader, depth);
-    // Plain assignment to `__proto__` would set the prototype instead of a field.
-    if (key === '__proto__')
-      Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
-    else object[key] = value;
+    if (last !== undefined && key <= last) throw malformed('the keys of an object are out of order');
+    last = key;
+    setField(object, key, readValue(reader, depth));
   }
   reader.byte();
   return object;
 }
 
-/** The bytes up to an unescaped end, unescaped: a view where nothing was escaped. */
-export function readEscaped(reader: Reader): Uint8Array {
-  const from = reader.at;
-  let zeros = 0;
-  let end = reader.find(END, from);
-  for (; reader.byteAt(end + 1) === ESCAPED; end = reader.find(END, end + 2)) zeros++;
-  const raw = reader.bytes(end - from);
+/** Sets a field, whatever its name: plain assignment to `__proto__` would set the prototype instead. */
+export function setField(object: Record<string, Value>, key: string, value: Value): void {
+  Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+}
+
+/** The bytes up to the end, unescaped: a view where nothing was escaped. */
+function readEscaped(reader: Reader): Uint8Array {
+  const raw = reader.bytes(reader.find(END, reader.at) - reader.at);
   reader.byte();
-  if (zeros === 0) return raw;
-  const bytes = new Uint8Array(raw.length - zeros);
-  for (let i = 0, at = 0; i < raw.length; i++) {
-    bytes[at++] = raw[i] as number;
-    if (raw[i] === END) i++;
+  if (!raw.includes(ESCAPE)) return raw;
+  const bytes: number[] = [];
+  for (let i = 0; i < raw.length; i++) {
+    let byte = raw[i] as number;
+    if (byte === ESCAPE) {
+      byte = (raw[++i] ?? 0) - 1;
+      if (byte !== 0 && byte !== ESCAPE) throw malformed('an unknown escape');
+    }
+    bytes.push(byte);
   }
-  return bytes;
+  return Uint8Array.from(bytes);
 }
 
 function readInteger(reader: Reader, size: number): number {
-  const count = Math.abs(size);
-  const raw = reader.bigEndian(count);
-  const value = size < 0 ? -(256 ** count - 1 - raw) : raw;
-  if (!Number.isSafeInteger(value)) throw malformed('an integer is too large');
-  return value === 0 ? 0 : value;
+  const magnitude = Number(readDigits(reader, Math.abs(size), size < 0));
+  if (!Number.isSafeInteger(magnitude)) throw malformed('an integer is too large');
+  return size < 0 ? -magnitude : magnitude;
+}
+
+function readBigint(reader: Reader, isNegative: boolean): bigint {
+  const size = reader.bigEndian(4);
+  const magnitude = BigInt(readDigits(reader, isNegative ? 0xffffffff - size : size, isNegative));
+  if (isNegative && magnitude === 0n) throw malformed('a negative zero');
+  return isNegative ? -magnitude : magnitude;
+}
+
+function readDigits(reader: Reader, count: number, isNegative: boolean): string {
+  let digits = '';
+  for (const byte of reader.bytes(count)) digits += (byte ^ (isNegative ? 0xff : 0)).toString(16).padStart(2, '0');
+  if (digits.startsWith('00')) throw malformed('an integer begins with a zero');
+  return `0x0${digits}`;
+}
+
+function readOtherNumber(reader: Reader): number {
+  const value = readDouble(reader);
+  if (Number.isSafeInteger(value)) throw malformed('a safe integer as a double');
+  return value;
+}
+
+function readDate(reader: Reader): Date {
+  const time = readDouble(reader);
+  const date = new Date(time);
+  if (date.getTime() !== time) throw malformed('an invalid date');
+  return date;
 }
 
 function readDouble(reader: Reader): number {
-  const flip = reader.peek() < 0x80;
-  for (let i = 0; i < 8; i++) {
-    const byte = reader.byte();
-    scratch.setUint8(i, flip ? byte ^ 0xff : i === 0 ? byte & 0x7f : byte);
-  }
-  return scratch.getFloat64(0);
-}
-
-function readBigint(reader: Reader, negative: boolean): bigint {
-  const size = reader.bigEndian(4);
-  const bytes = reader.bytes(negative ? 0xffffffff - size : size);
-  const flip = negative ? 0xff : 0;
-  let digits = '0x0';
-  for (const byte of bytes) digits += (byte ^ flip).toString(16).padStart(2, '0');
-  return negative ? -BigInt(digits) : BigInt(digits);
+  scratchBytes.set(reader.bytes(8));
+  const bits = scratch.getBigInt64(0);
+  scratch.setBigInt64(0, bits < 0n ? bits ^ SIGN : ~bits);
+  const value = scratch.getFloat64(0);
+  if (orderedBits(value) !== bits) throw malformed('another form of a double');
+  return value;
 }

@@ -40,7 +40,7 @@ interface Listening {
   readonly port: number;
   readonly url: string;
   readonly accepted: Connection[];
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 async function startServer(options: Partial<SyncServerOptions> = {}): Promise<Listening> {
@@ -349,24 +349,23 @@ describe('redialling', () => {
     expect(dialer.status.state).toBe('stopped');
   });
 
-  test('stopping while an attempt is under way, and while connected, ends the dialling and nothing else', async () => {
+  test('stopping while an attempt is under way, or while connected, ends the dialling and nothing else', async () => {
     const network = memoryNetwork();
-    const { url } = network.listen((connection) => new Probe(connection));
-    const never = new Dialer({
-      url,
-      dial: network.dial,
-      accept: () => expect.fail(),
-      failed: () => {},
-      random: () => 0,
+    const accepted: Connection[] = [];
+    const { url } = network.listen((connection) => accepted.push(connection));
+    const dialTo = (accept: (connection: Connection) => void): Dialer =>
+      new Dialer({ url, dial: network.dial, accept, failed: () => {}, random: () => 0 });
+    dialTo(() => expect.fail('a stopped dialer connected')).stop();
+    let dialer!: Dialer;
+    const probe = await new Promise<Probe>((resolve) => {
+      dialer = dialTo((connection) => resolve(new Probe(connection)));
     });
-    never.stop();
-    const connection = await new Promise<Connection>((accept) => {
-      const dialer = new Dialer({ url, dial: network.dial, accept, failed: () => {}, random: () => 0 });
-      undo.push(() => dialer.stop());
-    });
-    const probe = new Probe(connection);
-    undo[undo.length - 1]?.();
-    connection.close('Bye', '');
+    dialer.stop();
+    probe.send('still open');
+    expect((await new Probe(accepted[0]!).received(1)).texts).toEqual(['still open']);
+    probe.close();
     await probe.closed();
+    expect(dialer.status.state).toBe('stopped');
+    expect(accepted).toHaveLength(1);
   });
 });

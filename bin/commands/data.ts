@@ -28,7 +28,10 @@ function placeQuery({ field, type }: PlaceOptions, typeDefault?: string): QueryV
   return { type: type ?? (field === undefined ? typeDefault : (typeDefault ?? 'register')), field };
 }
 
-export async function get(key: string, options: PlaceOptions & { readonly has?: string; readonly string?: boolean }): Promise<void> {
+export async function get(
+  key: string,
+  options: PlaceOptions & { readonly has?: string; readonly string?: boolean },
+): Promise<void> {
   const client = new Client(options.url);
   if (options.has !== undefined) {
     const element = JSON.stringify(parseValue(options.has, options.string === true));
@@ -68,7 +71,12 @@ export async function incr(key: string, amount: number, options: PlaceOptions): 
 }
 
 /** `add` and `remove`: a request for each element, in order. Those before one that fails are written. */
-export async function changeSet(op: 'add' | 'remove', key: string, texts: readonly string[], options: WriteOptions): Promise<void> {
+export async function changeSet(
+  op: 'add' | 'remove',
+  key: string,
+  texts: readonly string[],
+  options: WriteOptions,
+): Promise<void> {
   const client = new Client(options.url);
   const query = placeQuery(options, 'set');
   const values = texts.map((text) => parseValue(text, options.string === true));

@@ -33,7 +33,11 @@ export async function watch(prefix: string, { url, json, since, count }: WatchOp
       if (isFirst || !(error instanceof Failure) || error.exitCode !== EXIT.unreachable) throw error;
     }
     if (stopping.signal.aborted) return;
-    note(lastId === undefined ? 'the connection ended; watching again from now on' : 'the connection ended; going on where it was');
+    note(
+      lastId === undefined
+        ? 'the connection ended; watching again from now on'
+        : 'the connection ended; going on where it was',
+    );
     await sleep(RETRY_MS, undefined, { signal: stopping.signal }).catch(() => {});
   }
 }

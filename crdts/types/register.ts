@@ -10,7 +10,7 @@
  *
  * Source: Shapiro et al., *A comprehensive study of convergent and commutative replicated data types* (2011), §3.2 (MV- and LWW-register).
  */
-import { Reader, Writer } from '../bytes.ts';
+import { malformed, Reader, Writer } from '../bytes.ts';
 import type { Edit } from '../engine.ts';
 import { HearsayError } from '../error.ts';
 import type { Path } from '../path.ts';
@@ -36,7 +36,13 @@ export function encodeValue(value: Value): Uint8Array {
   );
 }
 
-export const decodeValue = (payload: Uint8Array): Value => readValue(new Reader(payload));
+/** The value of a payload. Throws `Malformed`. */
+export function decodeValue(payload: Uint8Array): Value {
+  const reader = new Reader(payload);
+  const value = readValue(reader);
+  if (!reader.done) throw malformed('a value goes on after its end');
+  return value;
+}
 
 /** Live dots, the winner first. */
 export const byPrecedence = (live: readonly Entry[]): Entry[] =>

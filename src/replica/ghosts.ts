@@ -72,41 +72,60 @@ export class Ghosts {
     this.#claims.delete(link);
   }
 
-  /** One look at some of the ghosts. Drops those that may go; asks a member when this is a leaf. */
-  sweep(now: Now): void {
+  /**
+   * One look at some of the ghosts. Drops those that may go; asks a member when this is a leaf. True when it dropped some
+   * and there are more: then the next look should come soon.
+   */
+  sweep(now: Now): boolean {
     const { engine, role } = this.#core;
     this.#hear();
     const page = engine.ghosts(GHOSTS_A_SWEEP, this.#after);
     this.#after = page.length < GHOSTS_A_SWEEP ? undefined : page.at(-1);
-    if (role === 'leaf') return this.#askStable(page);
-    for (const ghost of page) if (this.#isKnownToAll(ghost)) this.#dropIfFree(ghost);
+    if (role === 'leaf') {
+      this.#askStable(page);
+      return false;
+    }
+    const clocks = this.#clocksOfOthers();
+    const dropped = page.filter((ghost) => isKnownTo(clocks, ghost) && this.#dropIfFree(ghost)).length;
     this.#tellNews(now);
+    return dropped > 0 && this.#after !== undefined;
   }
 
-  #isKnownToAll({ actor, n }: Dot): boolean {
+  /** The last known clocks of all other members; null while one of them was never met in this run. */
+  #clocksOfOthers(): PeerClock[] | null {
+    const clocks: PeerClock[] = [];
     for (const node of this.#core.identity.members()) {
-      if (node !== this.#core.identity.node && this.#members.get(node)?.has(actor, n) !== true) return false;
+      if (node === this.#core.identity.node) continue;
+      const clock = this.#members.get(node);
+      if (clock === undefined) return null;
+      clocks.push(clock);
     }
-    return true;
+    return clocks;
   }
 
   /**
    * `ghost` is stable: drops it unless its record has residue, or it is a mark that still waits. `isVouched`: a member has
    * dropped it, and my clock contains what that member's was; so whoever had to be heard was.
    */
-  #dropIfFree(ghost: Dot, isVouched = false): void {
+  #dropIfFree(ghost: Dot, isVouched = false): boolean {
     const { engine } = this.#core;
     const path = engine.pathOf(ghost.actor, ghost.n);
-    if (path === null) return;
+    if (path === null) return false;
     const row = engine.read(path);
-    if (engine.residueOf(row) !== null) return this.#core.count('ghost: kept for residue');
     const entry = row.entries.find(({ actor, n }) => actor === ghost.actor && n === ghost.n);
-    if (entry?.kind !== 'ghost') return;
+    if (entry?.kind !== 'ghost') return false;
+    if (engine.residueOf(row) !== null) return this.#keep('ghost: kept for residue');
     if (entry.body.length > 0 && !this.#isMarkDone(entry, row.entries, isVouched))
-      return this.#core.count('ghost: mark kept');
+      return this.#keep('ghost: mark kept');
     engine.dropGhost(ghost.actor, ghost.n);
     this.#waiting.delete(formatDot(ghost.actor, ghost.n));
     this.#core.count('ghost: dropped');
+    return true;
+  }
+
+  #keep(why: string): false {
+    this.#core.count(why);
+    return false;
   }
 
   // ---------------------------------------------------------------- marks
@@ -265,10 +284,11 @@ export class Ghosts {
   /** A leaf asks: of these dots, those that every member's clock contains; of marks, those that I have dropped. */
   answerStable(link: Link, dots: Uint8Array): void {
     const stable = new Clock();
+    const clocks = this.#clocksOfOthers();
     let count = 0;
     for (const dot of decodeClock(dots).dots()) {
       if (++count > GHOSTS_A_SWEEP) break;
-      if (this.#core.engine.clock.has(dot.actor, dot.n) && this.#isKnownToAll(dot) && !this.#isMark(dot))
+      if (this.#core.engine.clock.has(dot.actor, dot.n) && isKnownTo(clocks, dot) && !this.#isMark(dot))
         stable.add(dot.actor, dot.n);
     }
     if (!stable.isEmpty)
@@ -298,3 +318,6 @@ export class Ghosts {
     if (marks.length > 0) this.#claim(link, () => marks.forEach((mark) => this.#dropIfFree(mark, true)));
   }
 }
+
+const isKnownTo = (clocks: readonly PeerClock[] | null, { actor, n }: Dot): boolean =>
+  clocks !== null && clocks.every((clock) => clock.has(actor, n));

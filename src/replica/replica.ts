@@ -365,6 +365,7 @@ export class Replica implements ReplicaCore {
     } catch (error) {
       this.#refuse(peer.link, error);
     }
+    this.#noticeForgery(peer.link);
     this.#advance(now);
   }
 
@@ -483,7 +484,6 @@ export class Replica implements ReplicaCore {
     link.actor = hello.actor.length === 0 ? null : (toByteString(hello.actor) as Actor);
     link.skewMs = hello.wallMs - this.#now.wallMs;
     if (!this.#isKept(peer)) return this.#hangUp(link, 'Duplicate', 'there is another link between the same two nodes');
-    if (hello.role === 'member') this.#ghosts.knows(node, link.peer);
     this.#compare(link, hello);
     if (this.#options.role === 'member' && !this.identity.isKnown) this.#ensureActor();
   }
@@ -557,7 +557,8 @@ export class Replica implements ReplicaCore {
     const isFloorsEqual = equalBytes(hello.floorsHash, hashBytes(engine.floors));
     // From here on the peer's clock is taken to be mine as it is now, but for what the answer says.
     link.peer.replaceByMine();
-    link.state = isClockEqual && isFloorsEqual ? 'ready' : 'comparing';
+    if (isClockEqual && isFloorsEqual) this.#compared(link);
+    else link.state = 'comparing';
     const ask: Ask = {
       type: 'ask',
       shard: engine.shard,
@@ -594,7 +595,13 @@ export class Replica implements ReplicaCore {
       link.peer.replace(decodeClock(entries.clock), (actor) => isInBuckets(actor, clockBuckets));
     // Floors only ever rise; knowing them early costs a slower round at most.
     this.engine.raiseFloors(decodeClock(entries.floors));
+    this.#compared(link);
+  }
+
+  /** What the peer's clock contains is known; not before may anyone reckon with it. */
+  #compared(link: Link): void {
     link.state = 'ready';
+    if (link.info?.role === 'member') this.#ghosts.knows(link.info.node, link.peer);
     this.#noticeLostEvents(link);
   }
 
@@ -608,6 +615,17 @@ export class Replica implements ReplicaCore {
         });
       this.#wentBack = true;
     }
+  }
+
+  /** A peer has events of the actor that I write under: somebody else does too. From now on I write under another. */
+  #noticeForgery(link: Link): void {
+    const { actor } = this.engine;
+    if (actor === null || link.peer.ahead.max(actor) === 0) return;
+    this.#count('actor: used by another');
+    this.#core.log('error', 'another process writes under the actor of this one: taking a new one', {
+      actor: formatActor(actor),
+    });
+    this.engine.end();
   }
 
   #onCheck({ link, sender, receiver }: Peer, check: Check): void {
@@ -663,8 +681,8 @@ export class Replica implements ReplicaCore {
     for (const peer of [...this.#peers.values()]) this.#tickLink(peer, now);
     this.#guard.tick();
     if (now.monoMs >= this.#sweepMs) {
-      this.#sweepMs = now.monoMs + this.#pace.sweepMs;
-      this.#ghosts.sweep(now);
+      const isMoreWaiting = this.#ghosts.sweep(now);
+      this.#sweepMs = now.monoMs + (isMoreWaiting ? this.#pace.sweepMs / 20 : this.#pace.sweepMs);
       this.#expiry.sweep(now);
       this.#noticeClones(now);
       this.engine.melt();

@@ -61,6 +61,8 @@ interface Round {
   readonly others: Clock;
   readonly othersMs: number;
   readonly changed: Set<Path>;
+  /** A changed path found no place on the list: this round cannot be completed. */
+  isListFull: boolean;
   /** When slow: of what the peer had at the beginning and I have seen, what is not listed yet. */
   readonly unlisted: Clock | null;
   isCompleting: boolean;
@@ -113,7 +115,8 @@ export class Sender {
     );
     if (!isLossAhead || !this.#link.wants(path)) return;
     this.#core.count('round: changed ahead of the walk');
-    round.changed.add(path);
+    if (round.changed.size < this.#changedMax) round.changed.add(path);
+    else round.isListFull = true;
   }
 
   /** My clock has grown, and the peer lacks it: it gets a while to come by a push or from others before a round sends it. */
@@ -217,6 +220,7 @@ export class Sender {
       others,
       othersMs: this.#hasOtherPeers() ? now.monoMs + jittered(pace.roundDelayMs, 0.4, random) : now.monoMs,
       changed: new Set(),
+      isListFull: false,
       unlisted: isSlow ? this.#seenByBoth(actors) : null,
       isCompleting: false,
     };
@@ -259,12 +263,13 @@ export class Sender {
     if (round === null || round.isCompleting) return;
     while (!round.own.isEmpty && this.#hasRoom) this.#walkSome(round, round.own, now);
     if (!round.own.isEmpty || (!round.others.isEmpty && now.monoMs < round.othersMs)) return;
+    // What others have delivered meanwhile need not even be read: of such a path the peer has every dot of the beginning,
+    // or another of them is still to be walked.
+    round.others.removeAll(round.others.minus(this.#link.peer.behind));
     while (!round.others.isEmpty && this.#hasRoom) this.#walkSome(round, round.others, now);
     if (!round.others.isEmpty) return;
-    while (round.changed.size > 0 && this.#hasRoom) {
-      if (round.changed.size > this.#changedMax) return this.#beginAgain(now);
-      this.#sendChanged(round, now);
-    }
+    if (round.isListFull) return this.#beginAgain(now);
+    while (round.changed.size > 0 && this.#hasRoom) this.#sendChanged(round, now);
     if (round.changed.size > 0) return;
     while (round.unlisted !== null && !round.unlisted.isEmpty && this.#hasRoom) this.#list(round.unlisted);
     if (round.unlisted !== null && !round.unlisted.isEmpty) return;

@@ -17,6 +17,7 @@ import { failure, SimulationFailure } from './failure.ts';
 import { type Direction, type End, Network } from './network.ts';
 import { Oracle, type ProcessRun, type SimulatedEvent } from './oracle.ts';
 import { cheapHash, Random } from './random.ts';
+import { describeMessage } from './wire.ts';
 
 /** The wall clock at the beginning of every simulation: 2025-01-01. */
 const EPOCH_MS = 1_735_689_600_000;
@@ -101,6 +102,8 @@ export class Cluster {
   hasGoneBack = false;
   /** Tells the story, a line at a time. */
   tell: ((line: string) => void) | undefined;
+  /** With `tell`: every message as it arrives, too. */
+  isTellingAll = false;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
@@ -456,6 +459,7 @@ export class Cluster {
     const node = this.nodes[end.node] as SimulatedNode;
     const { core } = node;
     if (core === null || !end.isOpen) return;
+    if (this.isTellingAll) this.#tellMessage(direction, bytes);
     if (bytes === null) {
       this.#closed(end);
       this.network.sweep();
@@ -464,6 +468,12 @@ export class Cluster {
       this.#guarded(node, () => core.receive(end.link, bytes, this.#now(node)));
     }
     this.#after(node);
+  }
+
+  #tellMessage({ connection, from, to }: Direction, bytes: Uint8Array | null): void {
+    const name = (index: number): string => (this.nodes[index] as SimulatedNode).name;
+    const what = bytes === null ? 'the end' : describeMessage(bytes, this.oracle);
+    this.tell?.(`      ${this.nowMs.toFixed(0)} ms: ${name(from)} → ${name(to)} (${connection}) ${what}`);
   }
 
   /** The node at `end` notices that its connection is gone; the other end does later, behind what is under way. */

@@ -25,6 +25,8 @@ export interface RunOptions {
   readonly create?: ReplicaMaker | undefined;
   /** Told the story of the run, line by line. Costs time. */
   readonly tell?: ((line: string) => void) | undefined;
+  /** Told every message as well. */
+  readonly isTellingAll?: boolean | undefined;
   /** Instead of the steps: what happens between the building of the cluster and the end of all faults. */
   readonly play?: ((cluster: Cluster) => void) | undefined;
   /** A further check, after those that are always made. */
@@ -45,6 +47,7 @@ export function runSchedule(schedule: Schedule, options: RunOptions = {}): RunRe
   const counts = new Map<string, number>();
   const cluster = new Cluster({ ...schedule.setup, seed: schedule.seed, create: options.create ?? createReplica });
   cluster.tell = options.tell;
+  cluster.isTellingAll = options.tell !== undefined && options.isTellingAll === true;
   let failure: SimulationFailure | null = null;
   try {
     build(cluster, schedule);

@@ -6,9 +6,12 @@ import type { Place, ScanItem, ScanOptions } from '../../../crdts/handles.ts';
 import type { TypeName } from '../../../crdts/path.ts';
 import type { Value } from '../../../crdts/value.ts';
 
+/** What a write returns: resolves once it is durable, to the names of its events. */
+export type Writes = PromiseLike<{ readonly dots: readonly string[] }>;
+
 export interface ApiStore {
-  /** Everything under one key. What a write returns resolves once it is durable. Throws `PathTooLong`, `InvalidValue`. */
-  key(key: string): Place<PromiseLike<unknown>>;
+  /** Everything under one key. Throws `PathTooLong`, `InvalidValue`. */
+  key(key: string): Place<Writes>;
   scan(prefix: string, options: ScanOptions): Iterable<ScanItem>;
   /** Ends when the signal is aborted and when the store is closed. Throws `InvalidClock` for a `since` that is none. */
   watch(prefix: string, options: WatchOptions): AsyncIterable<ApiChange>;
@@ -38,10 +41,7 @@ export interface ApiChange {
   readonly clock: string;
 }
 
-/** The core's logger, as far as it is used here. */
+/** The core's logger, as far as it is used here: what varies, then constant text. */
 export interface Logger {
-  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  info(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(fields: Readonly<Record<string, unknown>>, message: string): void;
 }

@@ -146,7 +146,7 @@ export function createApi(store: ApiStore, { logger }: ApiOptions = {}): Api {
       response.destroy();
       return;
     }
-    if (!isExpected(error)) logger?.error('a request failed', { method: request.method, error });
+    if (!isExpected(error)) logger?.error({ method: request.method, error }, 'a request failed');
     const problem = problemOf(error);
     if (error instanceof MethodNotAllowed) response.setHeader('allow', error.allowed.join(', '));
     if (problem.status === 401) response.setHeader('www-authenticate', 'Bearer');
@@ -249,8 +249,8 @@ async function write(call: Call): Promise<Json> {
   const type = call.query.oneOf('type', TYPES) ?? 'register';
   const address = addressOf(call);
   const body = await call.body();
-  await put(placeAt(call.store, address), type, body);
-  return { ...named(address), type };
+  const { dots } = await put(placeAt(call.store, address), type, body);
+  return { ...named(address), type, dots };
 }
 
 async function applyOperation(call: Call): Promise<Json> {
@@ -262,15 +262,15 @@ async function applyOperation(call: Call): Promise<Json> {
   const written = operate(place, type, body);
   // The sum with this addition and before any later one; but told only once the addition is durable.
   const sum = type === 'counter' ? readAs(place, type) : undefined;
-  await written;
-  return { ...named(address), type, ...(sum !== undefined && { value: sum }) };
+  const { dots } = await written;
+  return { ...named(address), type, dots, ...(sum !== undefined && { value: sum }) };
 }
 
 async function erase(call: Call): Promise<Json> {
   const type: TypeName | undefined = call.query.oneOf('type', TYPES);
   const address = addressOf(call);
-  await remove(placeAt(call.store, address), type);
-  return { ...named(address), ...(type && { type }) };
+  const { dots } = await remove(placeAt(call.store, address), type);
+  return { ...named(address), ...(type && { type }), dots };
 }
 
 function notFound(address: Address, type?: TypeName): HearsayError {

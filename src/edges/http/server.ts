@@ -3,7 +3,8 @@
  * its time-outs and its end. A server without them can be held by clients that send a byte a minute, and cannot be closed
  * while one keeps its connection.
  */
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { HearsayError } from '../../../crdts/error.ts';
 import type { Api } from './api.ts';
@@ -53,6 +54,20 @@ function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
     'connection: close',
   ];
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+}
+
+/**
+ * Answers a request that asks for an upgrade nobody here speaks, as if it had not asked. With an 'upgrade' listener Node
+ * hands it all of them over, also those of clients that would like HTTP/2 (`Upgrade: h2c`: Java's HttpClient, `curl
+ * --http2`) and are content without. The parser has let go of the connection, so it is closed after the answer, and a
+ * body is not read: such a request gets `InvalidRequest`.
+ */
+export function answerWithoutUpgrade(server: Server, request: IncomingMessage, socket: Duplex): void {
+  const response = new ServerResponse(request);
+  response.shouldKeepAlive = false;
+  response.assignSocket(socket as Socket);
+  response.once('finish', () => socket.end());
+  server.emit('request', request, response);
 }
 
 const CLIENT_ERRORS: Readonly<Record<string, string>> = {

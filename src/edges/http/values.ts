@@ -8,7 +8,7 @@ import { HearsayError } from '../../../crdts/error.ts';
 import type { BiasOption, Place, TtlOption } from '../../../crdts/handles.ts';
 import { TYPE_BYTES, type TypeName } from '../../../crdts/path.ts';
 import type { Value } from '../../../crdts/value.ts';
-import type { ApiStore } from './api-store.ts';
+import type { ApiStore, Writes } from './api-store.ts';
 import { fromJson, type Json, toJson } from './json.ts';
 import { checkFields, invalidRequest, numberField } from './request.ts';
 
@@ -19,7 +19,6 @@ export const ITEMS_MAX = 10_000;
 /** The JSON of one value. Larger than any register, so it bears on sets and maps only. */
 export const ANSWER_BYTES_MAX = 8 * 2 ** 20;
 
-type Writes = PromiseLike<unknown>;
 type Body = Readonly<Record<string, unknown>>;
 
 /** Where something lives: a key, and the fields on the way through maps. */
