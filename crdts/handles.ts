@@ -228,6 +228,11 @@ export class Place<W> {
     return new MapHandle(this.host, this.prefix);
   }
 
+  /** What lives here: one for each type. */
+  things(): Iterable<Thing> {
+    return thingsAt(this.host, this.prefix);
+  }
+
   /** True when anything lives here, of any type. */
   has(): boolean {
     return isAnythingIn(this.host, this.prefix);

@@ -73,7 +73,7 @@ function itemsOf(m: Message): unknown[] {
     case 'records':
       return [m.shard, m.seq, m.told, m.records];
     case 'begin':
-      return [m.shard, m.seq, m.told, m.slow, m.actors];
+      return [m.shard, m.seq, m.told, m.slow, m.acked, m.actors];
     case 'alive':
       return [m.shard, m.seq, m.scope, m.held];
     case 'complete':
@@ -207,6 +207,7 @@ function read(type: Message['type'], items: Items): Message {
         seq: items.count(),
         told: items.bytes(),
         slow: items.flag(),
+        acked: items.count(),
         actors: items.bytesOrNull(),
       };
     case 'alive':

@@ -90,6 +90,8 @@ export interface Begin {
   readonly told: Uint8Array;
   /** The receiver's clock is below the sender's floor: `alive` follows before `complete`. */
   readonly slow: boolean;
+  /** The last number whose acknowledgement the sender had: what was refused after it, the round does not know of. */
+  readonly acked: number;
   /** Of a leaf: the actors that the round completes, 8 bytes each; null: all. */
   readonly actors: Uint8Array | null;
 }

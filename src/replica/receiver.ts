@@ -50,6 +50,8 @@ export class Receiver {
   readonly #link: Link;
   readonly #intake: Intake;
   #seq = 0;
+  /** The last message of which something was refused. */
+  #refused = 0;
   #round: Round | null = null;
 
   constructor(core: Core, link: Link, intake: Intake) {
@@ -82,6 +84,7 @@ export class Receiver {
     else this.#intake.from(source, receive);
     this.#intake.taken(this.#link, good);
     const round = this.#round;
+    if (isRefused) this.#refused = message.seq;
     if (round !== null) {
       if (isRefused) round.isSpoilt = true;
       if (round.whole !== null && round.sent.intervalCount < SENT_INTERVALS_MAX) {
@@ -113,7 +116,8 @@ export class Receiver {
       whole: message.slow ? filtered(this.#wholeClock(), isMeant) : null,
       scopes: new Clock(),
       sent: new Clock(),
-      isSpoilt: false,
+      // It skips what is under way in earlier messages, and the sender did not know yet that one of them was refused.
+      isSpoilt: message.acked < this.#refused,
     };
     this.#acknowledge(false);
   }

@@ -76,6 +76,7 @@ export class Sender {
   readonly #flightDots = new Clock();
   #flightBytes = 0;
   #seq = 0;
+  #acked = 0;
   #round: Round | null = null;
   #roundMs: number;
   #changedMax = CHANGED_PATHS;
@@ -231,6 +232,7 @@ export class Sender {
       seq: ++this.#seq,
       told: this.#link.takeUntold(now.monoMs),
       slow: isSlow,
+      acked: this.#acked,
       actors: actors === null ? null : packActors(actors),
     } as const;
     this.#sent(this.#link.say(message, this.#core.batch()));
@@ -382,6 +384,7 @@ export class Sender {
   /** All up to `seq` is durable there. `isRefused`: something of message `seq` itself was not taken; it implies nothing. */
   acknowledged(seq: number, isRefused: boolean, now: Now): void {
     const { peer } = this.#link;
+    this.#acked = seq;
     let count = 0;
     for (const message of this.#flight) {
       if (message.seq > seq) break;

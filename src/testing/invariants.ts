@@ -10,9 +10,9 @@ import { failure } from './failure.ts';
 import { contentsOf, ghostsOf } from './oracle.ts';
 
 /** Virtual time within which a healed cluster must have come to rest. Its rounds take a few of its round delays. */
-const SETTLE_MS_MAX = 120_000;
+const SETTLE_MS_MAX = 20_000;
 /** Virtual time within which what nobody needs any more must be gone, once everybody is connected. */
-const FORGET_MS_MAX = 120_000;
+const FORGET_MS_MAX = 10_000;
 
 const isMember = (node: SimulatedNode): boolean => node.role === 'member';
 
@@ -128,7 +128,7 @@ function forget(cluster: Cluster): void {
   if (cluster.hasGoneBack || cluster.nodes.some(({ isClone }) => isClone)) return cluster.run(100);
   const endMs = cluster.nowMs + FORGET_MS_MAX;
   const left = (): number =>
-    cluster.nodes.reduce((sum, { disk, role }) => sum + (role === 'member' ? ghostsOf(disk).plain + ghostsOf(disk).marks : 0), 0);
+    cluster.nodes.reduce((sum, { disk, role }) => sum + (role === 'member' ? ghostsOf(disk) : 0), 0);
   while (left() > 0) {
     if (cluster.nowMs > endMs || !cluster.runToNext()) failure('GhostsLeft', `${left()} ghosts stay although every member has them`);
     while (!cluster.isCalm) cluster.runToNext();

@@ -354,18 +354,18 @@ export function contentsOf(disk: SimulatedDisk, isWanted: (path: Path) => boolea
   return ids.sort().join('');
 }
 
-/** How many plain ghosts and how many counter marks a disk holds. */
-export function ghostsOf(disk: SimulatedDisk): { plain: number; marks: number } {
-  let plain = 0;
-  let marks = 0;
+/**
+ * How many ghosts a disk holds that nobody can need once every member has them. A counter's mark is needed as long as
+ * additions that it bears on are there.
+ */
+export function ghostsOf(disk: SimulatedDisk): number {
+  let count = 0;
   for (const [, value] of disk.range(ROWS, ROWS_END)) {
-    for (const { kind, body } of rowOf(value).entries) {
-      if (kind !== 'ghost') continue;
-      if (body.length === 0) plain++;
-      else marks++;
-    }
+    const { entries } = rowOf(value);
+    const isMarkNeeded = entries.some(({ kind }) => kind === 'live');
+    for (const { kind, body } of entries) if (kind === 'ghost' && (body.length === 0 || !isMarkNeeded)) count++;
   }
-  return { plain, marks };
+  return count;
 }
 
 /** What an event at a counter means for its sum, from the row before it. */
