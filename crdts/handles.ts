@@ -7,7 +7,7 @@
  *
  * A handle is a name, not a thing: making one costs nothing and reads nothing, and it never goes stale.
  */
-import type { Edit } from './engine.ts';
+import type { Edit } from './records.ts';
 import { HearsayError } from './error.ts';
 import {
   elementPath,

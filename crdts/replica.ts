@@ -14,12 +14,12 @@ import { malformed, Reader, Writer } from './bytes.ts';
 import { checkRecord } from './check.ts';
 import { Clock } from './clock.ts';
 import type { Actor } from './dot.ts';
-import { type Edit, Engine } from './engine.ts';
 import { HearsayError } from './error.ts';
 import { Handles } from './handles.ts';
 import { MemoryStore } from './memory.ts';
 import { PATH_BYTES_MAX } from './path.ts';
 import { readRecords, type SentRecord, writeRecords } from './record.ts';
+import { type Edit, Records } from './records.ts';
 import { HybridTime } from './timestamp.ts';
 
 export interface ReplicaOptions {
@@ -33,52 +33,51 @@ export interface ReplicaOptions {
 const FORMAT = 1;
 
 export class Replica extends Handles<void> {
-  readonly #engine: Engine;
+  readonly #records: Records;
   readonly #time: HybridTime;
 
   constructor({ actor, nowMs }: ReplicaOptions) {
-    const engine = new Engine(new MemoryStore());
+    const mine = new Records(new MemoryStore());
     const time = new HybridTime();
-    engine.begin(actor);
+    mine.begin(actor);
     super({
-      entries: (path) => engine.read(path).entries,
+      entries: (path) => mine.read(path).entries,
       *scan(start, end, reverse) {
-        for (const [path, { entries }] of engine.rows(start, end, reverse)) yield [path, entries];
+        for (const [path, { entries }] of mine.rows(start, end, reverse)) yield [path, entries];
       },
       write(edits: readonly Edit[]) {
-        for (const edit of edits) engine.apply(edit, time.next(nowMs()));
+        for (const edit of edits) mine.apply(edit, time.next(nowMs()));
       },
       nowMs,
     });
-    this.#engine = engine;
+    this.#records = mine;
     this.#time = time;
   }
 
   /** The set of events seen: what another replica passes to `changesSince`. Encoded, to be sent. */
   get clock(): Uint8Array {
     const writer = new Writer();
-    this.#engine.clock.write(writer);
+    this.#records.clock.write(writer);
     return writer.finish();
   }
 
   /** What a replica with that clock lacks, as bytes for its `merge`. No clock: everything. Throws `Malformed`. */
   changesSince(clock?: Uint8Array): Uint8Array {
-    const engine = this.#engine;
+    const mine = this.#records;
     const theirs = clock === undefined ? new Clock() : Clock.read(new Reader(clock));
-    const known = engine.clock.intersect(theirs);
-    const missing = engine.clock.minus(theirs);
+    const known = mine.clock.intersect(theirs);
+    const missing = mine.clock.minus(theirs);
     const records = new Map<string, SentRecord>();
-    for (const { path } of engine.walk(missing.clone(), Number.POSITIVE_INFINITY)) {
-      const row = engine.read(path);
-      records.set(path, { path, entries: row.entries, residue: engine.residueOf(row) });
+    for (const { path } of mine.walk(missing.clone(), Number.POSITIVE_INFINITY)) {
+      records.set(path, { path, entries: mine.read(path).entries, residue: null });
     }
     const writer = new Writer();
     writer.byte(FORMAT);
-    engine.clock.write(writer);
+    mine.clock.write(writer);
     known.write(writer);
-    engine.floors.write(writer);
+    mine.floors.write(writer);
     // Ghosts that were dropped here cannot tell of their deletes: then what is still alive tells it instead.
-    const isBelowFloor = !engine.floors.intersect(missing).isEmpty;
+    const isBelowFloor = !mine.floors.intersect(missing).isEmpty;
     writer.byte(isBelowFloor ? 1 : 0);
     if (isBelowFloor) this.#heldIn(known).write(writer);
     writeRecords(writer, [...records.values()]);
@@ -87,7 +86,7 @@ export class Replica extends Handles<void> {
 
   #heldIn(scope: Clock): Clock {
     const held = new Clock();
-    for (const { actor, n } of this.#engine.walk(scope.clone(), Number.POSITIVE_INFINITY)) held.add(actor, n);
+    for (const { actor, n } of this.#records.walk(scope.clone(), Number.POSITIVE_INFINITY)) held.add(actor, n);
     return held;
   }
 
@@ -97,7 +96,7 @@ export class Replica extends Handles<void> {
    * longer fit what it has heard since from others: ask again, with the clock of now.
    */
   merge(changes: Uint8Array): void {
-    const engine = this.#engine;
+    const mine = this.#records;
     const reader = new Reader(changes);
     if (reader.byte() !== FORMAT) throw malformed('not changes of a format known here');
     const told = Clock.read(reader);
@@ -106,24 +105,23 @@ export class Replica extends Handles<void> {
     const held = reader.byte() === 1 ? Clock.read(reader) : null;
     const records = readRecords(reader, PATH_BYTES_MAX);
     for (const record of records) checkRecord(record);
-    if (!engine.clock.contains(known) || (held !== null && this.#isHeldOutside(told, known, records))) {
+    if (!mine.clock.contains(known) || (held !== null && this.#isHeldOutside(told, known, records))) {
       throw new HearsayError(
         'ChangesOutOfOrder',
         'these changes do not fit what this replica has seen: ask again with its clock of now',
       );
     }
     for (const { entries } of records) for (const { time } of entries) this.#time.observe(time, this.host.nowMs());
-    engine.receive(records, told, told.minus(engine.clock));
-    if (held !== null) engine.removeDead(known, held);
-    engine.complete(told);
-    engine.raiseFloors(floors);
+    mine.merge(records, told);
+    if (held !== null) mine.removeDead(known, held);
+    mine.raiseFloors(floors);
   }
 
   /** True when a dot held here, that the sender has seen, lies neither in the scope of what it lists nor in its records. */
   #isHeldOutside(told: Clock, scope: Clock, records: readonly SentRecord[]): boolean {
-    const outside = told.intersect(this.#engine.clock).minus(scope);
+    const outside = told.intersect(this.#records.clock).minus(scope);
     for (const { entries } of records) for (const { actor, n } of entries) outside.remove(actor, n);
-    return this.#engine.walk(outside, 1).length > 0;
+    return this.#records.walk(outside, 1).length > 0;
   }
 
   /**
@@ -131,13 +129,12 @@ export class Replica extends Handles<void> {
    * One that was left out, or comes back from a backup, still converges; it only costs more bytes then. Counters keep theirs.
    */
   forget(clocks: readonly Uint8Array[]): void {
-    const engine = this.#engine;
-    if (engine.hasResidue) return;
+    const mine = this.#records;
     const all = clocks.map((clock) => Clock.read(new Reader(clock)));
-    for (const { actor, n } of engine.ghosts(Number.POSITIVE_INFINITY)) {
-      const row = engine.read(engine.pathOf(actor, n) as string);
+    for (const { actor, n } of mine.ghosts(Number.POSITIVE_INFINITY)) {
+      const row = mine.read(mine.pathOf(actor, n) as string);
       const isMark = row.entries.some((entry) => entry.actor === actor && entry.n === n && entry.body.length > 0);
-      if (!isMark && all.every((clock) => clock.has(actor, n))) engine.dropGhost(actor, n);
+      if (!isMark && all.every((clock) => clock.has(actor, n))) mine.dropGhost(actor, n);
     }
   }
 }

@@ -15,7 +15,7 @@ import type { OrderedStore } from './store.ts';
 const SINGLE_ENTRIES_MAX = 64;
 
 export class StoredClock {
-  readonly clock = new Clock();
+  readonly clock: Clock;
   readonly #store: OrderedStore;
   readonly #packedKey: string;
   readonly #entryPrefix: string;
@@ -23,8 +23,9 @@ export class StoredClock {
   readonly #changed = new Set<Actor>();
   #isReplaced = false;
 
-  /** `space`: the key prefix this clock has for itself. */
-  constructor(store: OrderedStore, space: string) {
+  /** `space`: the key prefix this clock has for itself. What is stored there is added to `clock`, which is kept from now on. */
+  constructor(store: OrderedStore, space: string, clock: Clock) {
+    this.clock = clock;
     this.#store = store;
     this.#packedKey = `${space}\x00`;
     this.#entryPrefix = `${space}\x01`;

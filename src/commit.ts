@@ -28,8 +28,7 @@ export class Commit {
 
   /** A write that is part of this commit. */
   write(dots: readonly Dot[]): Write {
-    this.#writeCount++;
-    return new Write(this, dots);
+    return new Write().settle(this, dots);
   }
 
   /** Resolves once it is durable; made only when asked for. */
@@ -55,8 +54,10 @@ export class Commit {
     return this.#writeCount - this.#awaitedCount;
   }
 
-  awaited(): void {
-    this.#awaitedCount++;
+  /** For `Write`: there is one more, or one more is awaited. */
+  count(what: 'write' | 'awaited'): void {
+    if (what === 'write') this.#writeCount++;
+    else this.#awaitedCount++;
   }
 
   succeed(): void {
@@ -75,13 +76,17 @@ export class Commit {
  * `error` event. Awaiting it twice is fine.
  */
 export class Write implements PromiseLike<Receipt> {
-  readonly #commit: Commit;
-  readonly #dots: readonly Dot[];
+  /** Absent for what is written inside a batch, until the batch has ended. */
+  #commit: Commit | undefined;
+  #dots: readonly Dot[] = [];
   #isAwaited = false;
 
-  constructor(commit: Commit, dots: readonly Dot[]) {
+  /** For those who make writes: from now on it is part of `commit`, as the events `dots`. Once. */
+  settle(commit: Commit, dots: readonly Dot[]): this {
+    commit.count('write');
     this.#commit = commit;
     this.#dots = dots;
+    return this;
   }
 
   /** Rejects with `StorageFailed` or `StorageFull` when the disk did not take it: it is lost then, here and everywhere. */
@@ -90,9 +95,11 @@ export class Write implements PromiseLike<Receipt> {
     onDurable?: ((receipt: Receipt) => Kept | PromiseLike<Kept>) | null,
     onFailed?: ((error: HearsayError) => Lost | PromiseLike<Lost>) | null,
   ): Promise<Kept | Lost> {
+    // A batch ends in the turn it began in.
+    if (this.#commit === undefined) return Promise.resolve().then(() => this.then(onDurable, onFailed));
     if (!this.#isAwaited) {
       this.#isAwaited = true;
-      this.#commit.awaited();
+      this.#commit.count('awaited');
     }
     const receive = (): Kept | PromiseLike<Kept> => {
       const receipt: Receipt = { dots: this.#dots.map(dotText), durable: true };

@@ -220,7 +220,8 @@ export function isCount(value: unknown, least: number, most: number): boolean {
   return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
 }
 
-const isText = (value: unknown): value is string => typeof value === 'string' && value.isWellFormed();
+/** Lone surrogates have no UTF-8. */
+const isText = (value: unknown): value is string => typeof value === 'string' && !/\p{Surrogate}/u.test(value);
 
 const isList = (value: unknown): value is readonly unknown[] =>
   Array.isArray(value) && value.length > 0 && value.length <= LIST_MAX;

@@ -6,7 +6,17 @@ import { describe, expect, test } from 'vitest';
 import { Reader, Writer } from '../crdts/bytes.ts';
 import { Clock } from '../crdts/clock.ts';
 import { type Actor, actorFrom, formatActor, formatDot, parseActor } from '../crdts/dot.ts';
-import { actorOf, ACTORS, actors, clocks, codeOf, damaged, encoded, readOrRefuse, shown } from './support/arbitraries.ts';
+import {
+  actorOf,
+  ACTORS,
+  actors,
+  clocks,
+  codeOf,
+  damaged,
+  encoded,
+  readOrRefuse,
+  shown,
+} from './support/arbitraries.ts';
 
 type Model = Set<string>;
 
@@ -166,7 +176,8 @@ describe('a clock and the set of its dots', () => {
         expect(String(a.hash()) === String(b.hash())).toBe(a.equals(b));
         expect(String(a.clone().hash())).toBe(String(a.hash()));
         for (const actor of ACTORS) {
-          const same = String(a.intervalsOf(actor).map(Object.values)) === String(b.intervalsOf(actor).map(Object.values));
+          const same =
+            String(a.intervalsOf(actor).map(Object.values)) === String(b.intervalsOf(actor).map(Object.values));
           expect(String(a.hashOf(actor)) === String(b.hashOf(actor))).toBe(same);
         }
       }),
@@ -250,11 +261,15 @@ describe('a clock as bytes', () => {
 describe('an actor', () => {
   test('[actor] prints as 16 hexadecimal digits, in its own order, and back', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ minLength: 8, maxLength: 8 }), fc.uint8Array({ minLength: 8, maxLength: 8 }), (a, b) => {
-        const [one, two] = [actorFrom(a), actorFrom(b)];
-        expect(parseActor(formatActor(one))).toBe(one);
-        expect(formatActor(one) < formatActor(two)).toBe(one < two);
-      }),
+      fc.property(
+        fc.uint8Array({ minLength: 8, maxLength: 8 }),
+        fc.uint8Array({ minLength: 8, maxLength: 8 }),
+        (a, b) => {
+          const [one, two] = [actorFrom(a), actorFrom(b)];
+          expect(parseActor(formatActor(one))).toBe(one);
+          expect(formatActor(one) < formatActor(two)).toBe(one < two);
+        },
+      ),
     );
   });
 

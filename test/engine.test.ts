@@ -145,7 +145,14 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
       }),
     },
     { weight: 2, arbitrary: fc.record({ type: fc.constant('open' as const), from: who, to: who }) },
-    { weight: 5, arbitrary: fc.record({ type: fc.constant('go' as const), round: fc.nat(), count: fc.integer({ min: 1, max: 6 }) }) },
+    {
+      weight: 5,
+      arbitrary: fc.record({
+        type: fc.constant('go' as const),
+        round: fc.nat(),
+        count: fc.integer({ min: 1, max: 6 }),
+      }),
+    },
     { weight: 1, arbitrary: fc.record({ type: fc.constant('lose' as const), round: fc.nat() }) },
     { weight: 1, arbitrary: fc.record({ type: fc.constant('restart' as const), at: who }) },
   ),
@@ -210,8 +217,11 @@ class Cluster {
     const told = from.engine.clock.clone();
     const records = paths.map((path): SentRecord => {
       const row = from.engine.read(path);
-      const entries = row.entries.map((entry): Entry =>
-        omits && entry.kind === 'live' && to.engine.clock.has(entry.actor, entry.n) ? { ...entry, kind: 'omitted' } : entry,
+      const entries = row.entries.map(
+        (entry): Entry =>
+          omits && entry.kind === 'live' && to.engine.clock.has(entry.actor, entry.n)
+            ? { ...entry, kind: 'omitted' }
+            : entry,
       );
       return { path, entries, residue: from.engine.residueOf(row) };
     });
@@ -289,7 +299,8 @@ describe('engines that push, sync and restart', () => {
           checkIndexes(peer.engine);
           expect(dotNames(peer.engine.clock)).toEqual(dotNames(first.engine.clock));
           expect(peer.engine.hasResidue).toBe(false);
-          for (const path of PATHS) expect(liveNames(peer.engine.read(path))).toEqual(liveNames(first.engine.read(path)));
+          for (const path of PATHS)
+            expect(liveNames(peer.engine.read(path))).toEqual(liveNames(first.engine.read(path)));
           expect(space(peer.engine, 's').size + space(peer.engine, 'e').size, 'nothing is kept of residue').toBe(0);
         }
       }),
@@ -374,21 +385,26 @@ describe('an engine, part by part', () => {
     const engine = fresh();
     for (let i = 0; i < 300; i++) engine.apply(edit(path(i % 90), 'put'), i + 1);
     fc.assert(
-      fc.property(clocks, fc.array(fc.tuple(fc.nat(320), fc.nat(40))), fc.integer({ min: 1, max: 20 }), (wanted, more, limit) => {
-        for (const [from, count] of more) wanted.add(ACTORS[0] as Actor, from + 1, from + 1 + count);
-        const expected = [...wanted.dots()].filter(({ actor, n }) => engine.pathOf(actor, n) !== null);
-        const remaining = wanted.clone();
-        const found: string[] = [];
-        while (!remaining.isEmpty) {
-          const read = engine.walk(remaining, limit);
-          expect(read.length).toBeLessThanOrEqual(limit);
-          for (const dot of read) {
-            expect(dot.path).toBe(engine.pathOf(dot.actor, dot.n));
-            found.push(nameOf(dot));
+      fc.property(
+        clocks,
+        fc.array(fc.tuple(fc.nat(320), fc.nat(40))),
+        fc.integer({ min: 1, max: 20 }),
+        (wanted, more, limit) => {
+          for (const [from, count] of more) wanted.add(ACTORS[0] as Actor, from + 1, from + 1 + count);
+          const expected = [...wanted.dots()].filter(({ actor, n }) => engine.pathOf(actor, n) !== null);
+          const remaining = wanted.clone();
+          const found: string[] = [];
+          while (!remaining.isEmpty) {
+            const read = engine.walk(remaining, limit);
+            expect(read.length).toBeLessThanOrEqual(limit);
+            for (const dot of read) {
+              expect(dot.path).toBe(engine.pathOf(dot.actor, dot.n));
+              found.push(nameOf(dot));
+            }
           }
-        }
-        expect(found.sort()).toEqual(expected.map(nameOf).sort());
-      }),
+          expect(found.sort()).toEqual(expected.map(nameOf).sort());
+        },
+      ),
       { numRuns: 200 },
     );
   });
@@ -442,7 +458,13 @@ describe('an engine, part by part', () => {
 
   test('[expired] lists what has expired, the longest first', () => {
     const engine = fresh();
-    for (const [i, expires] of [[1, 300], [2, 70_000], [3, 255], [4, 256], [5, 0]] as const)
+    for (const [i, expires] of [
+      [1, 300],
+      [2, 70_000],
+      [3, 255],
+      [4, 256],
+      [5, 0],
+    ] as const)
       engine.apply(edit(path(i), 'put', expires), 1);
     expect(engine.expired(254, 10)).toEqual([]);
     expect(engine.expired(300, 10)).toEqual([path(3), path(4), path(1)]);
@@ -484,22 +506,27 @@ describe('an engine, part by part', () => {
 
   test('[alive] removes live dots inside the scope that are not held there, no ghosts, nothing outside', () => {
     fc.assert(
-      fc.property(clocks, clocks, fc.array(fc.tuple(fc.nat(9), fc.constantFrom<Kind[]>('put', 'count', 'delete'))), (scope, held, writes) => {
-        const engine = fresh();
-        for (const [at, kind] of writes) engine.apply(edit(path(at), kind), 1);
-        const expected = [...engine.rows(...ALL)].map(([at, row]): [string, string[]] => [
-          at,
-          row.entries
-            .filter(({ actor, n, kind }) => kind === 'ghost' || !scope.has(actor, n) || held.has(actor, n))
-            .map(nameOf),
-        ]);
-        const clockBefore = dotNames(engine.clock);
-        engine.removeDead(scope, held);
-        const left = [...engine.rows(...ALL)].map(([at, row]) => [at, row.entries.map(nameOf)]);
-        expect(left).toEqual(expected.filter(([, names]) => names.length > 0));
-        expect(dotNames(engine.clock)).toEqual(clockBefore);
-        checkIndexes(engine);
-      }),
+      fc.property(
+        clocks,
+        clocks,
+        fc.array(fc.tuple(fc.nat(9), fc.constantFrom<Kind[]>('put', 'count', 'delete'))),
+        (scope, held, writes) => {
+          const engine = fresh();
+          for (const [at, kind] of writes) engine.apply(edit(path(at), kind), 1);
+          const expected = [...engine.rows(...ALL)].map(([at, row]): [string, string[]] => [
+            at,
+            row.entries
+              .filter(({ actor, n, kind }) => kind === 'ghost' || !scope.has(actor, n) || held.has(actor, n))
+              .map(nameOf),
+          ]);
+          const clockBefore = dotNames(engine.clock);
+          engine.removeDead(scope, held);
+          const left = [...engine.rows(...ALL)].map(([at, row]) => [at, row.entries.map(nameOf)]);
+          expect(left).toEqual(expected.filter(([, names]) => names.length > 0));
+          expect(dotNames(engine.clock)).toEqual(clockBefore);
+          checkIndexes(engine);
+        },
+      ),
       { numRuns: 200 },
     );
   });

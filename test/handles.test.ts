@@ -66,19 +66,26 @@ describe('keys and scan', () => {
     const texts = fc.array(valuesByType.texts, { maxLength: 8 });
     const byCodePoint = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
     fc.assert(
-      fc.property(texts, texts, valuesByType.texts, fc.boolean(), fc.boolean(), (keys, removed, text, reverse, continues) => {
-        const store = new Replica({ actor: actorOf(1), nowMs: () => nowMs });
-        for (const key of keys) store.register(key).set(1);
-        for (const key of removed) store.delete(key);
-        const left = [...new Set(keys)].filter((key) => !removed.includes(key)).sort(byCodePoint);
-        expect([...store.keys()]).toEqual(left);
-        const [prefix = ''] = text;
-        const isBehind = (key: string): boolean =>
-          !continues || (reverse ? byCodePoint(key, text) < 0 : byCodePoint(key, text) > 0);
-        const expected = left.filter((key) => key.startsWith(prefix) && isBehind(key));
-        const options = { reverse, after: continues ? text : undefined };
-        expect([...store.keys(prefix, options)]).toEqual(reverse ? expected.reverse() : expected);
-      }),
+      fc.property(
+        texts,
+        texts,
+        valuesByType.texts,
+        fc.boolean(),
+        fc.boolean(),
+        (keys, removed, text, reverse, continues) => {
+          const store = new Replica({ actor: actorOf(1), nowMs: () => nowMs });
+          for (const key of keys) store.register(key).set(1);
+          for (const key of removed) store.delete(key);
+          const left = [...new Set(keys)].filter((key) => !removed.includes(key)).sort(byCodePoint);
+          expect([...store.keys()]).toEqual(left);
+          const [prefix = ''] = text;
+          const isBehind = (key: string): boolean =>
+            !continues || (reverse ? byCodePoint(key, text) < 0 : byCodePoint(key, text) > 0);
+          const expected = left.filter((key) => key.startsWith(prefix) && isBehind(key));
+          const options = { reverse, after: continues ? text : undefined };
+          expect([...store.keys(prefix, options)]).toEqual(reverse ? expected.reverse() : expected);
+        },
+      ),
       { numRuns: 500 },
     );
   });
@@ -122,7 +129,11 @@ describe('keys and scan', () => {
     const { store, handles } = counted();
     for (let i = 0; i < 3_000; i++) {
       handles.set('large').add(i);
-      handles.map('wide').field(`f${i % 3}`).set().add(i);
+      handles
+        .map('wide')
+        .field(`f${i % 3}`)
+        .set()
+        .add(i);
     }
     handles.register('a').set(1);
     handles.register('z').set(1);
@@ -163,7 +174,12 @@ describe('maps', () => {
     map.field('in').map().set('deeper', [1]);
     expect(map.toObject()).toEqual({ count: 2, in: { deeper: [1] }, on: true, tags: ['x', 'y'], text: 'a' });
     expect([...map.keys()]).toEqual(['count', 'in', 'on', 'tags', 'text']);
-    expect([map.has('in'), map.has('removed'), map.get('text'), map.get('count')]).toEqual([true, false, 'a', undefined]);
+    expect([map.has('in'), map.has('removed'), map.get('text'), map.get('count')]).toEqual([
+      true,
+      false,
+      'a',
+      undefined,
+    ]);
   });
 
   test('[map] several types under one name: each is there, and says which', () => {
@@ -222,7 +238,11 @@ describe('has and delete', () => {
     ['flag', (h) => h.flag('k').enable(), (h) => h.flag('k').disable()],
     ['set', (h) => h.set('k').add('x'), (h) => h.set('k').remove('x')],
     ['set, cleared', (h) => h.set('k').add('x'), (h) => h.set('k').clear()],
-    ['remove-wins set, cleared', (h) => h.set('k', { wins: 'off' }).add('x'), (h) => h.set('k', { wins: 'off' }).clear()],
+    [
+      'remove-wins set, cleared',
+      (h) => h.set('k', { wins: 'off' }).add('x'),
+      (h) => h.set('k', { wins: 'off' }).clear(),
+    ],
     ['map', (h) => h.map('k').set('f', 1), (h) => h.map('k').delete('f')],
     ['flag, by its key', (h) => h.flag('k').enable(), (h) => h.delete('k')],
     ['disable-wins flag, by its key', (h) => h.flag('k', { wins: 'off' }).enable(), (h) => h.delete('k')],

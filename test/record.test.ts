@@ -224,7 +224,11 @@ const sentRecords: fc.Arbitrary<SentRecord> = fc.record({
   residue: fc.oneof(fc.constant(null), clocks),
 });
 
-const clockText = (clock: Clock): string => [...clock.dots()].map(({ actor, n }) => formatDot(actor, n)).sort().join();
+const clockText = (clock: Clock): string =>
+  [...clock.dots()]
+    .map(({ actor, n }) => formatDot(actor, n))
+    .sort()
+    .join();
 const plainRow = ({ entries, residue }: Row) => ({
   entries,
   residue: residue instanceof Clock ? clockText(residue) : residue,
@@ -266,11 +270,16 @@ describe('rows and records, as bytes', () => {
   });
 
   test('[record] a record of one dot costs about 10 bytes beside its path and payload', () => {
-    const records = Array.from({ length: 1_000 }, (_, i): SentRecord => ({
-      path: typed(keyPrefix(`key ${i}`), 'flag'),
-      entries: [{ actor: ACTORS[0] as Actor, n: i + 1, time: 1.7e15 + 1_000 * i, kind: 'live', body: NO_BYTES, expires: 0 }],
-      residue: null,
-    }));
+    const records = Array.from(
+      { length: 1_000 },
+      (_, i): SentRecord => ({
+        path: typed(keyPrefix(`key ${i}`), 'flag'),
+        entries: [
+          { actor: ACTORS[0] as Actor, n: i + 1, time: 1.7e15 + 1_000 * i, kind: 'live', body: NO_BYTES, expires: 0 },
+        ],
+        residue: null,
+      }),
+    );
     const pathBytes = records.reduce((sum, { path }) => sum + path.length, 0);
     const bytes = encoded((writer) => writeRecords(writer, records));
     expect((bytes.length - pathBytes) / records.length).toBeLessThanOrEqual(10);
@@ -297,9 +306,9 @@ describe('rows and records, as bytes', () => {
   });
 
   test('[record] hostile records are refused as Malformed, or can be sent on', () => {
-    const honest = fc.array(sentRecords, { maxLength: 3 }).map((records) =>
-      encoded((writer) => writeRecords(writer, records)),
-    );
+    const honest = fc
+      .array(sentRecords, { maxLength: 3 })
+      .map((records) => encoded((writer) => writeRecords(writer, records)));
     fc.assert(
       fc.property(damaged(honest), (bytes) => {
         const records = readOrRefuse(() => readRecords(new Reader(bytes), PATH_BYTES_MAX));
@@ -342,7 +351,10 @@ describe('what a stranger sent', () => {
     ['a flag', record('flag', entry())],
     ['a flag that is off for good', record('flag-disable-wins', entry({ body: Uint8Array.of(0) }))],
     ['omitted dots, whatever the type', record('counter', entry({ kind: 'omitted' }))],
-    ['a record of the store itself', { ...record('flag'), path: '\x01actor', entries: [entry({ body: encodeValue('a') })] }],
+    [
+      'a record of the store itself',
+      { ...record('flag'), path: '\x01actor', entries: [entry({ body: encodeValue('a') })] },
+    ],
   ])('[check] is taken: %s', (_, sent) => {
     expect(codeOf(() => checkRecord(sent))).toBeUndefined();
   });

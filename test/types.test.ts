@@ -245,7 +245,8 @@ class Group {
     }
     for (const place of PLACES) {
       const isThere = SPOTS.some(
-        (where) => place.every((name, i) => where.way[i] === name) && world.isPresent(where.name, where.leaf, seen, nowMs),
+        (where) =>
+          place.every((name, i) => where.way[i] === name) && world.isPresent(where.name, where.leaf, seen, nowMs),
       );
       expect(placeOf(replica, place).has(), place.join('.')).toBe(isThere);
     }
@@ -336,7 +337,10 @@ describe('all types, over random histories', () => {
         const group = live(count, history);
         const everybody = group.peers.map(({ replica }) => replica.clock);
         for (const { replica } of group.peers) replica.forget(everybody);
-        const stranger = { replica: new Replica({ actor: actorOf(99), nowMs: () => group.nowMs }), seen: new Set<number>() };
+        const stranger = {
+          replica: new Replica({ actor: actorOf(99), nowMs: () => group.nowMs }),
+          seen: new Set<number>(),
+        };
         group.merge(group.peer(asked), stranger);
         group.check(stranger);
         for (const peer of group.peers) {
@@ -433,7 +437,10 @@ describe('timestamps', () => {
     nowMs++;
     other.register('a').set('other');
     right.merge(other.changesSince());
-    expect(right.register('a').conflicts(), 'concurrent: judged by a time that was not dragged along').toEqual(['other', 'right']);
+    expect(right.register('a').conflicts(), 'concurrent: judged by a time that was not dragged along').toEqual([
+      'other',
+      'right',
+    ]);
   });
 
   test('[time] a wall clock beyond reason cannot make records that nobody can read', () => {
@@ -566,7 +573,8 @@ describe('each type, by its example', () => {
     b.register('r').set(3, { ttlMs: 80 });
     sync();
     wait(79);
-    for (const replica of [a, b]) expect(replica.register('r').conflicts(), 'the shorter one is still there').toHaveLength(2);
+    for (const replica of [a, b])
+      expect(replica.register('r').conflicts(), 'the shorter one is still there').toHaveLength(2);
     wait(1);
     for (const replica of [a, b]) expect([replica.register('r').get(), replica.has('r')]).toEqual([undefined, false]);
     a.delete('r');

@@ -132,13 +132,21 @@ describe('odd values', () => {
     ['−0', -0, 0],
     ['−0 inside', [-0], [0]],
     ['infinities', [Infinity, -Infinity], [Infinity, -Infinity]],
-    ['numbers around 2^53', [2 ** 53 - 1, 2 ** 53, -(2 ** 53), 2 ** 53 + 2], [2 ** 53 - 1, 2 ** 53, -(2 ** 53), 2 ** 53 + 2]],
+    [
+      'numbers around 2^53',
+      [2 ** 53 - 1, 2 ** 53, -(2 ** 53), 2 ** 53 + 2],
+      [2 ** 53 - 1, 2 ** 53, -(2 ** 53), 2 ** 53 + 2],
+    ],
     ['the least and greatest doubles', [5e-324, -Number.MAX_VALUE], [5e-324, -Number.MAX_VALUE]],
     ['bigints, beside numbers', [1n, 1, 0n, -1n, -256n], [1n, 1, 0n, -1n, -256n]],
     ['a huge bigint', -(1n << 100_000n), -(1n << 100_000n)],
     ['an empty key', { '': 1 }, { '': 1 }],
     ['a field that is undefined', { a: undefined, b: 1 }, { b: 1 }],
-    ['NUL in text, keys and bytes', { 'a\0': ['\0\0', Uint8Array.of(0, 255, 1, 0)] }, { 'a\0': ['\0\0', Uint8Array.of(0, 255, 1, 0)] }],
+    [
+      'NUL in text, keys and bytes',
+      { 'a\0': ['\0\0', Uint8Array.of(0, 255, 1, 0)] },
+      { 'a\0': ['\0\0', Uint8Array.of(0, 255, 1, 0)] },
+    ],
     ['a byte order mark', '\ufeffa', '\ufeffa'],
     ['a Buffer', Buffer.from('hi'), Uint8Array.of(104, 105)],
     ['an object without prototype', Object.assign(Object.create(null), { a: 1 }), { a: 1 }],
@@ -234,7 +242,10 @@ describe('hostile bytes', () => {
     ['an array without an end', [0x40, 0x01]],
     ['an unknown tag', [0x7f]],
     ['nothing', []],
-    [`arrays ${DEPTH_MAX + 1} deep`, [...new Array<number>(DEPTH_MAX + 1).fill(0x40), ...new Array<number>(DEPTH_MAX + 1).fill(0)]],
+    [
+      `arrays ${DEPTH_MAX + 1} deep`,
+      [...new Array<number>(DEPTH_MAX + 1).fill(0x40), ...new Array<number>(DEPTH_MAX + 1).fill(0)],
+    ],
     ['a tower of arrays', new Array<number>(1_000_000).fill(0x40)],
   ])('[value] refused: %s', (_, bytes) => {
     expect(codeOf(() => readValue(new Reader(Uint8Array.from(bytes))))).toBe('Malformed');
@@ -296,7 +307,9 @@ describe('paths', () => {
   });
 
   test('[path] the end of a prefix lies behind everything that begins with it, also behind 0xff', () => {
-    const byteStrings = fc.array(fc.constantFrom('\0', 'a', '\xfe', '\xff'), { maxLength: 4 }).map((chars) => chars.join(''));
+    const byteStrings = fc
+      .array(fc.constantFrom('\0', 'a', '\xfe', '\xff'), { maxLength: 4 })
+      .map((chars) => chars.join(''));
     fc.assert(
       fc.property(byteStrings, byteStrings, (tail, key) => {
         const prefix = `c${tail}`;
@@ -309,7 +322,9 @@ describe('paths', () => {
   });
 
   test('[path] hostile bytes are refused as Malformed, or name one record in the one way there is', () => {
-    const honest = fc.tuple(names, fields, values).map(([key, way, element]) => elementPath(typed(place(key, way), 'set'), element));
+    const honest = fc
+      .tuple(names, fields, values)
+      .map(([key, way, element]) => elementPath(typed(place(key, way), 'set'), element));
     const bytes = damaged(honest.map((path) => Uint8Array.from(path, (char) => char.charCodeAt(0))));
     fc.assert(
       fc.property(bytes, (hostile) => {

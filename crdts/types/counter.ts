@@ -22,7 +22,7 @@
  */
 import { malformed, Reader, Writer } from '../bytes.ts';
 import type { Actor } from '../dot.ts';
-import type { Edit } from '../engine.ts';
+import type { Edit } from '../records.ts';
 import { HearsayError } from '../error.ts';
 import type { Path } from '../path.ts';
 import type { Entry } from '../record.ts';

@@ -11,7 +11,7 @@
  * Source: Shapiro et al., *A comprehensive study of convergent and commutative replicated data types* (2011), §3.2 (MV- and LWW-register).
  */
 import { malformed, Reader, Writer } from '../bytes.ts';
-import type { Edit } from '../engine.ts';
+import type { Edit } from '../records.ts';
 import { HearsayError } from '../error.ts';
 import type { Path } from '../path.ts';
 import { type Entry, liveEntries, NO_BYTES } from '../record.ts';

@@ -11,7 +11,7 @@
  *
  * Source: Bieniusa et al., *An optimized conflict-free replicated set* (2012); Shapiro et al. (2011), §3.3.
  */
-import type { Edit } from '../engine.ts';
+import type { Edit } from '../records.ts';
 import type { Path } from '../path.ts';
 import { type Entry, liveEntries, NO_BYTES } from '../record.ts';
 import { removeRecord } from './register.ts';

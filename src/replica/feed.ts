@@ -70,6 +70,9 @@ type Phase =
   | { readonly type: 'walking'; readonly since: Clock; readonly target: Clock; readonly remaining: Clock }
   | { readonly type: 'listing'; readonly target: Clock; cursor: Path; hasBegun: boolean };
 
+/** So many batches without a change in the range, and the position moves on by itself: what is elsewhere need not be walked over later. */
+const QUIET_BATCHES = 256;
+
 const LIVE: Phase = { type: 'live' };
 
 export class Feed {
@@ -82,6 +85,7 @@ export class Feed {
   #hasOverflowed = false;
   #phase: Phase = LIVE;
   #position: Clock;
+  #quietCount = 0;
   /** The clock at the last resume, while residue of that time is left. */
   #unsettled: Clock | null = null;
 
@@ -92,11 +96,12 @@ export class Feed {
     this.#bufferMax = bufferMax;
     this.#position = typeof since === 'string' ? (since === 'now' ? source.clock.clone() : new Clock()) : since;
     if (since === 'start') this.#list();
-    else this.#resume();
+    else if (since !== 'now') this.#resume();
   }
 
-  /** Paths that changed, in the order they did. */
+  /** Paths that changed, in the order they did. Called for every batch, when the clock contains it and no later one. */
   changed(paths: readonly Path[]): void {
+    const hadMore = this.hasMore;
     for (const path of paths) {
       if (path < this.#start || path >= this.#end || this.#hasOverflowed) continue;
       // Still to be listed, as it is by then.
@@ -104,6 +109,9 @@ export class Feed {
       this.#changed.add(path);
       if (this.#changed.size > this.#bufferMax) this.missed();
     }
+    if (hadMore || this.hasMore || ++this.#quietCount < QUIET_BATCHES) return;
+    this.#quietCount = 0;
+    this.#position = this.#source.clock.clone();
   }
 
   /** More changed than was told here: the index knows. */

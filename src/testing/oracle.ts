@@ -356,13 +356,13 @@ export function contentsOf(disk: SimulatedDisk, isWanted: (path: Path) => boolea
 
 /**
  * How many ghosts a disk holds that nobody can need once every member has them. A counter's mark is needed as long as
- * additions that it bears on are there.
+ * additions that it bears on are there; without `withMarks` marks do not count at all.
  */
-export function ghostsOf(disk: SimulatedDisk): number {
+export function ghostsOf(disk: SimulatedDisk, withMarks = true): number {
   let count = 0;
   for (const [, value] of disk.range(ROWS, ROWS_END)) {
     const { entries } = rowOf(value);
-    const isMarkNeeded = entries.some(({ kind }) => kind === 'live');
+    const isMarkNeeded = !withMarks || entries.some(({ kind }) => kind === 'live');
     for (const { kind, body } of entries) if (kind === 'ghost' && (body.length === 0 || !isMarkNeeded)) count++;
   }
   return count;

@@ -7,7 +7,7 @@
 import { readRecords, writeRecords } from '../../crdts/record.ts';
 import { Reader, Writer } from '../../crdts/bytes.ts';
 import { PATH_BYTES_MAX } from '../../crdts/path.ts';
-import { decodeMessage, encodeMessage } from '../protocol/codec.ts';
+import { encodeMessage } from '../protocol/codec.ts';
 import { unreachable } from '../protocol/unreachable.ts';
 import { Cluster, type ReplicaMaker, type SimulatedNode } from './cluster.ts';
 import { SimulationFailure } from './failure.ts';
@@ -16,6 +16,7 @@ import type { Direction } from './network.ts';
 import { describeOperation, editsOf, isHeld, keyOfPlace } from './operations.ts';
 import { createReplica } from './replica-maker.ts';
 import type { MessageType, Schedule, Step } from './schedule.ts';
+import { readMessage } from './wire.ts';
 
 /** Processes at once, clones included: more find nothing new and cost a mesh of connections. */
 const NODES_MAX = 8;
@@ -258,7 +259,7 @@ function deliver(cluster: Cluster, step: Extract<Step, { do: 'deliver' }>): bool
 
 function isNext(direction: Direction, type: MessageType): boolean {
   const bytes = direction.at(0);
-  return bytes !== null && bytes !== undefined && decodeMessage(bytes)?.type === type;
+  return bytes !== null && bytes !== undefined && readMessage(bytes)?.type === type;
 }
 
 function spoil(cluster: Cluster, step: Extract<Step, { do: 'lose' | 'repeat' | 'garble' }>): boolean {
@@ -286,7 +287,7 @@ function refuse(cluster: Cluster, step: Extract<Step, { do: 'refuse' }>): boolea
     for (const direction of cluster.under(from, to)) {
       for (let index = 0; index < direction.length; index++) {
         const bytes = direction.at(index);
-        const message = bytes === null || bytes === undefined ? null : decodeMessage(bytes);
+        const message = bytes === null || bytes === undefined ? null : readMessage(bytes);
         if (message?.type !== 'records') continue;
         const records = readRecords(new Reader(message.records), PATH_BYTES_MAX);
         if (records.length === 0) continue;

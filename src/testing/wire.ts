@@ -4,10 +4,11 @@ import { Clock } from '../../crdts/clock.ts';
 import { PATH_BYTES_MAX } from '../../crdts/path.ts';
 import { readRecords } from '../../crdts/record.ts';
 import { decodeMessage } from '../protocol/codec.ts';
+import type { Message } from '../protocol/messages.ts';
 import type { Oracle } from './oracle.ts';
 
 export function describeMessage(bytes: Uint8Array, oracle: Oracle): string {
-  const message = read(bytes);
+  const message = readMessage(bytes);
   if (message === null) return `${bytes.length} bytes that are no message`;
   const parts: string[] = [message.type];
   for (const [name, value] of Object.entries(message)) {
@@ -18,7 +19,8 @@ export function describeMessage(bytes: Uint8Array, oracle: Oracle): string {
   return parts.join(', ');
 }
 
-function read(bytes: Uint8Array): ReturnType<typeof decodeMessage> {
+/** The message; null for what is none, as spoilt ones are. */
+export function readMessage(bytes: Uint8Array): Message | null {
   try {
     return decodeMessage(bytes);
   } catch {

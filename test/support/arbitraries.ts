@@ -46,7 +46,10 @@ export function shown(clock: Clock): Clock {
 
 const texts = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 8 }),
-  fc.string({ unit: fc.constantFrom('\0', '\x01', '\x02', 'a', 'é', '\ud7ff', '\ue000', '\uffff', '😀'), maxLength: 5 }),
+  fc.string({
+    unit: fc.constantFrom('\0', '\x01', '\x02', 'a', 'é', '\ud7ff', '\ue000', '\uffff', '😀'),
+    maxLength: 5,
+  }),
 );
 const numbers = fc.oneof(
   fc.integer(),

@@ -14,16 +14,18 @@ export interface ApiStore {
   key(key: string): Place<Writes>;
   scan(prefix: string, options: ScanOptions): Iterable<ScanItem>;
   /** Ends when the signal is aborted and when the store is closed. Throws `InvalidClock` for a `since` that is none. */
-  watch(prefix: string, options: WatchOptions): AsyncIterable<ApiChange>;
+  watch(prefix: string, options: WatchOptions): AsyncIterable<ApiWatchItem>;
   /** For people and programs; plain JSON values. */
   status(): object;
 }
 
 export interface WatchOptions {
-  /** The `clock` of an item that was seen; absent: from now on. */
+  /** The `clock` of an item that was seen, or `start` for all there is first; absent: from now on. */
   readonly since?: string;
   readonly signal: AbortSignal;
 }
+
+export type ApiWatchItem = ApiChange | ApiMark;
 
 /** The newest state of one path. */
 export interface ApiChange {
@@ -35,13 +37,19 @@ export interface ApiChange {
   readonly element?: Value | undefined;
   /** False where it was deleted, removed or expired. */
   readonly isPresent: boolean;
-  /** A register's value, a counter's sum, a flag's state; absent for elements, and where nothing is present. */
+  /** A register's value, a counter's sum, true for what is on; absent where nothing is present. */
   readonly value?: Value | undefined;
   /** Pass it as `since`, and what comes is what this item's reader has not seen. */
   readonly clock: string;
 }
 
-/** The core's logger, as far as it is used here: what varies, then constant text. */
+/** Between the two, everything that is there; what is not among it is not there any more. */
+export interface ApiMark {
+  readonly type: 'listing-begins' | 'listing-ends';
+  readonly clock: string;
+}
+
+/** The core's logger, as far as it is used here. */
 export interface Logger {
-  error(fields: Readonly<Record<string, unknown>>, message: string): void;
+  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
 }

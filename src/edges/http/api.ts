@@ -22,7 +22,7 @@ import { isExpected, problemOf } from './problem.ts';
 import { BodyReader, invalidRequest, parseTarget, Query, type Target } from './request.ts';
 import { type Address, conflictsOf, hasElement, operate, placeAt, put, readAs, remove, TYPES } from './values.ts';
 
-export type { ApiChange, ApiStore, Logger, WatchOptions } from './api-store.ts';
+export type { ApiStore, Logger } from './api-store.ts';
 
 export interface ApiOptions {
   readonly logger?: Logger | undefined;
@@ -146,7 +146,7 @@ export function createApi(store: ApiStore, { logger }: ApiOptions = {}): Api {
       response.destroy();
       return;
     }
-    if (!isExpected(error)) logger?.error({ method: request.method, error }, 'a request failed');
+    if (!isExpected(error)) logger?.error('a request failed', { method: request.method, error });
     const problem = problemOf(error);
     if (error instanceof MethodNotAllowed) response.setHeader('allow', error.allowed.join(', '));
     if (problem.status === 401) response.setHeader('www-authenticate', 'Bearer');

@@ -6,6 +6,9 @@
  *     data: {"key":"greeting","type":"register","isPresent":true,"value":"hello"}
  *     id: 3q2-7w
  *
+ * Where what came before cannot be told as changes (the `since` is too old, or is `start`), everything there is comes
+ * between the events `listing-begins` and `listing-ends`; what is not in it is not there any more.
+ *
  * *Resuming.* The id is a clock: with it as `since`, or as Last-Event-ID as browsers send it, a later stream tells what
  * this one's reader has not seen, on this node or after its restart. A clock may have kilobytes, so an event that
  * another follows at once goes without; after a break the few since the last id are told again. Events are states, not
@@ -15,7 +18,7 @@
  * is bounded (it keeps the newest state of each path). A reader that takes nothing for `STALL_MS` is dropped; it resumes.
  */
 import type { ServerResponse } from 'node:http';
-import type { ApiChange, ApiStore } from './api-store.ts';
+import type { ApiChange, ApiMark, ApiStore, ApiWatchItem } from './api-store.ts';
 import { type Json, toJson } from './json.ts';
 
 /** A comment goes out after so much silence, so that proxies keep the connection and dead ones are found. */
@@ -76,11 +79,11 @@ export async function streamChanges(
 }
 
 interface Asked {
-  readonly result: Promise<IteratorResult<ApiChange>>;
+  readonly result: Promise<IteratorResult<ApiWatchItem>>;
   isSettled: boolean;
 }
 
-function ask(feed: AsyncIterator<ApiChange>): Asked {
+function ask(feed: AsyncIterator<ApiWatchItem>): Asked {
   const asked: Asked = { result: feed.next(), isSettled: false };
   const settle = (): void => void (asked.isSettled = true);
   asked.result.then(settle, settle);
@@ -121,10 +124,14 @@ export function ended(response: ServerResponse, lastBytes?: Uint8Array): Promise
   });
 }
 
-function frame(change: ApiChange, hasId: boolean): string {
-  const id = hasId ? `id: ${change.clock}\n` : '';
-  return `event: change\ndata: ${JSON.stringify(changeJson(change))}\n${id}\n`;
+function frame(item: ApiWatchItem, hasId: boolean): string {
+  const event = isMark(item) ? item.type : 'change';
+  const json = isMark(item) ? {} : changeJson(item);
+  const id = hasId ? `id: ${item.clock}\n` : '';
+  return `event: ${event}\ndata: ${JSON.stringify(json)}\n${id}\n`;
 }
+
+const isMark = (item: ApiWatchItem): item is ApiMark => item.type === 'listing-begins' || item.type === 'listing-ends';
 
 function changeJson({ key, fields, type, element, isPresent, value }: ApiChange): Json {
   return {
@@ -133,6 +140,6 @@ function changeJson({ key, fields, type, element, isPresent, value }: ApiChange)
     type,
     ...(element !== undefined && { element: toJson(element) }),
     isPresent,
-    ...(value !== undefined && { value: toJson(value) }),
+    ...(value !== undefined && element === undefined && { value: toJson(value) }),
   };
 }

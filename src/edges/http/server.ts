@@ -20,6 +20,8 @@ const LIMITS = {
   keepAliveTimeout: 10_000,
   /** Room for a `since` of some 3,000 actors in the URL; Node's default is 16 KiB. */
   maxHeaderSize: 64 * 1024,
+  /** A request without a Host is refused by the API, with a code. */
+  requireHostHeader: false,
 };
 
 /** Connections, of peers and of clients. Each idle one costs about 10 kB here, and a file descriptor. */
