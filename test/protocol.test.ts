@@ -39,26 +39,26 @@ const messages: { readonly [K in Message['type']]: fc.Arbitrary<Extract<Message,
     floors: bytes(),
   }),
   told: fc.record({ type: type('told'), shard, told: bytes() }),
-  records: fc.record({ type: type('records'), shard, seq: count, told: bytes(), records: bytes() }),
+  records: fc.record({ type: type('records'), shard, told: bytes(), records: bytes() }),
   begin: fc.record({
     type: type('begin'),
     shard,
-    seq: count,
+
     told: bytes(),
     slow: fc.boolean(),
     acked: count,
     actors: fc.option(bytes()),
   }),
-  alive: fc.record({ type: type('alive'), shard, seq: count, scope: bytes(), held: bytes() }),
-  complete: fc.record({ type: type('complete'), shard, seq: count, floors: bytes() }),
-  ack: fc.record({ type: type('ack'), shard, seq: count, told: bytes(), refused: fc.boolean() }),
+  alive: fc.record({ type: type('alive'), shard, scope: bytes(), held: bytes() }),
+  complete: fc.record({ type: type('complete'), shard, floors: bytes() }),
+  ack: fc.record({ type: type('ack'), shard, upTo: count, told: bytes(), refused: fc.boolean() }),
   named: fc.record({ type: type('named'), shard, dots: bytes() }),
   check: fc.record({ type: type('check'), shard, clockHash: bytes(8), fingerprint: bytesOrNone(16) }),
   heard: fc.record({ type: type('heard'), shard, told: bytes(), heard: bytes() }),
   'ask-stable': fc.record({ type: type('ask-stable'), shard, dots: bytes() }),
   stable: fc.record({ type: type('stable'), shard, dots: bytes() }),
   buckets: fc.record({ type: type('buckets'), shard, sums: bytes(4096), isAnswer: fc.boolean() }),
-  copies: fc.record({ type: type('copies'), shard, seq: count, records: bytes() }),
+  copies: fc.record({ type: type('copies'), shard, records: bytes() }),
   beat: fc.record({ type: type('beat'), wallMs: count }),
   part: fc.record({ type: type('part'), bytes: bytes(), isLast: fc.boolean() }),
   'part-ack': fc.record({ type: type('part-ack'), byteCount: count }),
@@ -117,7 +117,7 @@ describe('the codec of messages', () => {
 
   it('[LIMITS] reads no length that the frame does not have', () => {
     for (const tag of [0xc6, 0xdb, 0xdd, 0xdf, 0xc9]) {
-      expect(outcome(Uint8Array.of(0x92, 4, tag, 0xff, 0xff, 0xff, 0xff))).toBe('Malformed');
+      expect(outcome(Uint8Array.of(0x93, 4, 1, tag, 0xff, 0xff, 0xff, 0xff))).toBe('Malformed');
     }
   });
 
@@ -133,7 +133,7 @@ describe('the codec of messages', () => {
   });
 
   it('[CHANGE] ignores a type of message that it does not know, and items at the end that it does not know', () => {
-    expect(outcome(Uint8Array.of(0x92, 99, 1))).toBe('ignored');
-    expect(outcome(Uint8Array.of(0x93, 19, 5, 0xc3))).toBe('part-ack');
+    expect(outcome(Uint8Array.of(0x93, 99, 1, 7))).toBe('ignored');
+    expect(outcome(Uint8Array.of(0x94, 19, 0, 5, 0xc3))).toBe('part-ack');
   });
 });

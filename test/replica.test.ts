@@ -5,7 +5,7 @@ import { Clock } from '../crdts/clock.ts';
 import { type Actor, actorFrom } from '../crdts/dot.ts';
 import { Engine } from '../crdts/engine.ts';
 import { MemoryStore } from '../crdts/memory.ts';
-import { encodeMessage } from '../src/protocol/codec.ts';
+import { decodeFrame, encodeMessage } from '../src/protocol/codec.ts';
 import { FRAME_BYTES_MAX } from '../src/protocol/messages.ts';
 import { World } from './support/wire.ts';
 
@@ -241,7 +241,7 @@ describe('a replica', () => {
       const records = new Uint8Array(message.records);
       const at = records.lastIndexOf('!'.charCodeAt(0));
       if (at >= 0) records[at] = 0xff;
-      return encodeMessage({ ...message, records });
+      return encodeMessage({ ...message, records }, decodeFrame(bytes).number);
     };
     a.data.register('bad').set('never read!');
     a.data.register('good').set('read');

@@ -1,5 +1,5 @@
 /**
- * Messages as bytes: each a flat msgpack tuple, its first item the number of its type.
+ * Messages as bytes: each a flat msgpack tuple: the code of its type, its number on the link, then its items.
  *
  * Flat is what makes it safe: before msgpackr sees a byte, `checkFlat` has walked over the tuple and knows that it holds
  * only scalars, text and byte strings that end inside the frame. No nesting, no extensions, no length that allocates.
@@ -42,8 +42,9 @@ const TYPES = new Map<number, Message['type']>(
   (Object.keys(CODES) as Message['type'][]).map((type) => [CODES[type], type]),
 );
 
-export function encodeMessage(message: Message): Uint8Array {
-  return packr.pack([CODES[message.type], ...itemsOf(message)]);
+/** `number`: its place among the messages of its link; 0 for one that may overtake others. */
+export function encodeMessage(message: Message, number = 0): Uint8Array {
+  return packr.pack([CODES[message.type], number, ...itemsOf(message)]);
 }
 
 function itemsOf(m: Message): unknown[] {
@@ -71,15 +72,15 @@ function itemsOf(m: Message): unknown[] {
     case 'told':
       return [m.shard, m.told];
     case 'records':
-      return [m.shard, m.seq, m.told, m.records];
+      return [m.shard, m.told, m.records];
     case 'begin':
-      return [m.shard, m.seq, m.told, m.slow, m.acked, m.actors];
+      return [m.shard, m.told, m.slow, m.acked, m.actors];
     case 'alive':
-      return [m.shard, m.seq, m.scope, m.held];
+      return [m.shard, m.scope, m.held];
     case 'complete':
-      return [m.shard, m.seq, m.floors];
+      return [m.shard, m.floors];
     case 'ack':
-      return [m.shard, m.seq, m.told, m.refused];
+      return [m.shard, m.upTo, m.told, m.refused];
     case 'named':
     case 'ask-stable':
     case 'stable':
@@ -91,7 +92,7 @@ function itemsOf(m: Message): unknown[] {
     case 'buckets':
       return [m.shard, m.sums, m.isAnswer];
     case 'copies':
-      return [m.shard, m.seq, m.records];
+      return [m.shard, m.records];
     case 'beat':
       return [m.wallMs];
     case 'part':
@@ -105,15 +106,25 @@ function itemsOf(m: Message): unknown[] {
   }
 }
 
-/** The message, or null for a type that this build does not know. Throws `Malformed` for what is no message. */
-export function decodeMessage(bytes: Uint8Array): Message | null {
+export interface Frame {
+  readonly number: number;
+  /** null: of a type that this build does not know. */
+  readonly message: Message | null;
+}
+
+/** Throws `Malformed` for what is no message. */
+export function decodeFrame(bytes: Uint8Array): Frame {
   if (bytes.length > MESSAGE_BYTES_MAX) throw malformed('a message is too long');
   const count = checkFlat(bytes);
   const items = unpackr.unpack(bytes) as unknown[];
   if (!Array.isArray(items) || items.length !== count) throw malformed('a message is not a tuple');
   const type = TYPES.get(items[0] as number);
-  return type === undefined ? null : read(type, new Items(items));
+  const rest = new Items(items);
+  const number = rest.count();
+  return { number, message: type === undefined ? null : read(type, rest) };
 }
+
+export const decodeMessage = (bytes: Uint8Array): Message | null => decodeFrame(bytes).message;
 
 /** The items behind the type, taken one by one, each checked for what it has to be. */
 class Items {
@@ -199,23 +210,22 @@ function read(type: Message['type'], items: Items): Message {
     case 'told':
       return { type, shard: items.count(), told: items.bytes() };
     case 'records':
-      return { type, shard: items.count(), seq: items.count(), told: items.bytes(), records: items.bytes() };
+      return { type, shard: items.count(), told: items.bytes(), records: items.bytes() };
     case 'begin':
       return {
         type,
         shard: items.count(),
-        seq: items.count(),
         told: items.bytes(),
         slow: items.flag(),
         acked: items.count(),
         actors: items.bytesOrNull(),
       };
     case 'alive':
-      return { type, shard: items.count(), seq: items.count(), scope: items.bytes(), held: items.bytes() };
+      return { type, shard: items.count(), scope: items.bytes(), held: items.bytes() };
     case 'complete':
-      return { type, shard: items.count(), seq: items.count(), floors: items.bytes() };
+      return { type, shard: items.count(), floors: items.bytes() };
     case 'ack':
-      return { type, shard: items.count(), seq: items.count(), told: items.bytes(), refused: items.flag() };
+      return { type, shard: items.count(), upTo: items.count(), told: items.bytes(), refused: items.flag() };
     case 'named':
     case 'ask-stable':
     case 'stable':
@@ -227,7 +237,7 @@ function read(type: Message['type'], items: Items): Message {
     case 'buckets':
       return { type, shard: items.count(), sums: items.bytes(256 * 16), isAnswer: items.flag() };
     case 'copies':
-      return { type, shard: items.count(), seq: items.count(), records: items.bytes() };
+      return { type, shard: items.count(), records: items.bytes() };
     case 'beat':
       return { type, wallMs: items.count() };
     case 'part':

@@ -77,7 +77,6 @@ export interface Told {
 export interface Records {
   readonly type: 'records';
   readonly shard: number;
-  readonly seq: number;
   readonly told: Uint8Array;
   readonly records: Uint8Array;
 }
@@ -86,7 +85,6 @@ export interface Records {
 export interface Begin {
   readonly type: 'begin';
   readonly shard: number;
-  readonly seq: number;
   readonly told: Uint8Array;
   /** The receiver's clock is below the sender's floor: `alive` follows before `complete`. */
   readonly slow: boolean;
@@ -100,7 +98,6 @@ export interface Begin {
 export interface Alive {
   readonly type: 'alive';
   readonly shard: number;
-  readonly seq: number;
   readonly scope: Uint8Array;
   readonly held: Uint8Array;
 }
@@ -109,15 +106,14 @@ export interface Alive {
 export interface Complete {
   readonly type: 'complete';
   readonly shard: number;
-  readonly seq: number;
   readonly floors: Uint8Array;
 }
 
-/** All numbered messages up to `seq` are durable here; their dots and targets are implied. */
+/** All messages up to number `upTo` are durable here; their dots and targets are implied. */
 export interface Ack {
   readonly type: 'ack';
   readonly shard: number;
-  readonly seq: number;
+  readonly upTo: number;
   readonly told: Uint8Array;
   /** Something among them was refused: the open round, if any, cannot complete. */
   readonly refused: boolean;
@@ -172,7 +168,6 @@ export interface Buckets {
 export interface Copies {
   readonly type: 'copies';
   readonly shard: number;
-  readonly seq: number;
   readonly records: Uint8Array;
 }
 

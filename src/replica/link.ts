@@ -31,10 +31,17 @@ interface Queued {
 
 /** Several in a row that wait for the same batch become one. */
 interface Acknowledgement {
+  readonly number: number;
   readonly shard: number;
-  seq: number;
+  upTo: number;
   readonly told: Clock;
   readonly refused: boolean;
+}
+
+/** A message that was queued: its number on this link, and its size on the wire. */
+export interface Said {
+  readonly number: number;
+  readonly bytes: number;
 }
 
 /** What the peer said of itself. */
@@ -72,6 +79,8 @@ export class Link {
   bytesReceived = 0;
 
   readonly #queue: Queued[] = [];
+  #said = 0;
+  #heard = 0;
   #partBytes = 0;
   readonly #effects: Effect[];
   readonly #writer = new Writer();
@@ -97,30 +106,39 @@ export class Link {
     return interests === null || interests.some((prefix) => path.startsWith(prefix));
   }
 
-  /** Queues a message that may leave once `batch` is durable; returns its size on the wire. */
-  say(message: Message, batch: number): number {
-    const bytes = encodeMessage(message);
+  /** Queues a message that may leave once `batch` is durable. */
+  say(message: Message, batch: number): Said {
+    const number = ++this.#said;
+    const bytes = encodeMessage(message, number);
     if (bytes.length <= FRAME_BYTES_MAX) {
       this.#queue.push({ bytes, ack: null, batch, isPart: false });
-      return bytes.length;
+      return { number, bytes: bytes.length };
     }
     for (let at = 0; at < bytes.length; at += PART_BYTES_MAX) {
       const isLast = at + PART_BYTES_MAX >= bytes.length;
       const part = encodeMessage({ type: 'part', bytes: bytes.subarray(at, at + PART_BYTES_MAX), isLast });
       this.#queue.push({ bytes: part, ack: null, batch, isPart: true });
     }
-    return bytes.length;
+    return { number, bytes: bytes.length };
   }
 
-  /** All numbered messages up to `seq` are taken in, and durable with `batch`; refused: something of message `seq` was not. */
-  acknowledge(shard: number, seq: number, refused: boolean, batch: number): void {
+  /** False when a message was lost or repeated before this one: then nothing on this link can be trusted any more. */
+  isNext(number: number): boolean {
+    if (number === 0) return true;
+    this.#heard++;
+    return number === this.#heard;
+  }
+
+  /** All messages up to number `upTo` are taken in, and durable with `batch`; refused: something of that last one was not. */
+  acknowledge(shard: number, upTo: number, refused: boolean, batch: number): void {
     const last = this.#queue.at(-1);
     const ack = last?.batch === batch ? last.ack : null;
     if (ack !== null && !ack.refused && !refused) {
-      ack.seq = seq;
+      ack.upTo = upTo;
       ack.told.addAll(this.untold);
     } else {
-      this.#queue.push({ bytes: null, ack: { shard, seq, told: this.untold.clone(), refused }, batch, isPart: false });
+      const acknowledgement = { number: ++this.#said, shard, upTo, told: this.untold.clone(), refused };
+      this.#queue.push({ bytes: null, ack: acknowledgement, batch, isPart: false });
     }
     this.untold.clear();
   }
@@ -136,7 +154,8 @@ export class Link {
     for (const { bytes, ack, batch, isPart } of this.#queue) {
       if (batch > durable) break;
       if (bytes === null) {
-        if (ack !== null) this.#send(encodeMessage({ type: 'ack', ...ack, told: encodeClock(ack.told, this.#writer) }));
+        if (ack !== null)
+          this.#send(encodeMessage({ ...ack, type: 'ack', told: encodeClock(ack.told, this.#writer) }, ack.number));
       } else {
         if (isPart && this.#partBytes > 0 && this.#partBytes + bytes.length > WINDOW_BYTES_MAX) break;
         if (isPart) this.#partBytes += bytes.length;

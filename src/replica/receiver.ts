@@ -19,6 +19,7 @@ import type { Actor } from '../../crdts/dot.ts';
 import { PATH_BYTES_MAX } from '../../crdts/path.ts';
 import { readRecords, type SentRecord } from '../../crdts/record.ts';
 import type { Alive, Begin, Complete, Copies, Records } from '../protocol/messages.ts';
+import { unreachable } from '../protocol/unreachable.ts';
 import type { Core } from './core.ts';
 import { decodeClock, encodeClock, type Link } from './link.ts';
 
@@ -49,7 +50,8 @@ export class Receiver {
   readonly #core: Core;
   readonly #link: Link;
   readonly #intake: Intake;
-  #seq = 0;
+  /** The message that is being taken in. */
+  #number = 0;
   /** The last message of which something was refused. */
   #refused = 0;
   #round: Round | null = null;
@@ -64,14 +66,26 @@ export class Receiver {
     return this.#round !== null;
   }
 
-  /** False when a numbered message was lost or repeated before this one: then the link is worth nothing any more. */
-  isNext(seq: number): boolean {
-    if (seq !== this.#seq + 1) return false;
-    this.#seq = seq;
-    return true;
+  /** Takes in a message with data; `number` is its own on the link. */
+  take(message: Records | Begin | Alive | Complete | Copies, number: number): void {
+    this.#number = number;
+    switch (message.type) {
+      case 'records':
+        return this.#records(message);
+      case 'begin':
+        return this.#begin(message);
+      case 'alive':
+        return this.#alive(message);
+      case 'complete':
+        return this.#complete(message);
+      case 'copies':
+        return this.#copies(message);
+      default:
+        return unreachable(message);
+    }
   }
 
-  records(message: Records): void {
+  #records(message: Records): void {
     const { engine } = this.#core;
     this.#link.peer.toldAll(decodeClock(message.told));
     const all = readRecords(new Reader(message.records), PATH_BYTES_MAX);
@@ -84,7 +98,7 @@ export class Receiver {
     else this.#intake.from(source, receive);
     this.#intake.taken(this.#link, good);
     const round = this.#round;
-    if (isRefused) this.#refused = message.seq;
+    if (isRefused) this.#refused = this.#number;
     if (round !== null) {
       if (isRefused) round.isSpoilt = true;
       if (round.whole !== null && round.sent.intervalCount < SENT_INTERVALS_MAX) {
@@ -105,7 +119,7 @@ export class Receiver {
     return false;
   }
 
-  begin(message: Begin): void {
+  #begin(message: Begin): void {
     const { peer } = this.#link;
     peer.toldAll(decodeClock(message.told));
     const actors = message.actors === null ? null : readActors(message.actors);
@@ -128,7 +142,7 @@ export class Receiver {
     return whole;
   }
 
-  alive(message: Alive): void {
+  #alive(message: Alive): void {
     const scope = decodeClock(message.scope);
     this.#core.engine.removeDead(scope, decodeClock(message.held));
     this.#round?.scopes.addAll(scope);
@@ -136,15 +150,17 @@ export class Receiver {
     this.#acknowledge(false);
   }
 
-  complete(message: Complete): void {
+  #complete(message: Complete): void {
     const round = this.#round;
+    const { engine } = this.#core;
+    // In any case: the sender counts its floors as told. Floors that are too high make rounds slow, and nothing worse.
+    engine.raiseFloors(decodeClock(message.floors));
     if (round === null || round.isSpoilt) {
       this.#core.count('round: complete ignored');
       this.#round = null;
       return this.#acknowledge(true);
     }
     const unaccounted = this.#unaccounted(round);
-    const { engine } = this.#core;
     if (!unaccounted.isEmpty) {
       this.#core.count('round: dots named');
       this.#link.say({ type: 'named', shard: engine.shard, dots: encodeClock(unaccounted) }, this.#core.batch());
@@ -152,7 +168,6 @@ export class Receiver {
     }
     this.#round = null;
     this.#intake.from(this.#link, () => engine.complete(round.target));
-    engine.raiseFloors(decodeClock(message.floors));
     this.#acknowledge(false);
   }
 
@@ -167,7 +182,7 @@ export class Receiver {
     return unaccounted;
   }
 
-  copies(message: Copies): void {
+  #copies(message: Copies): void {
     const all = readRecords(new Reader(message.records), PATH_BYTES_MAX);
     const copied = this.#core.engine.copy(all.filter((record) => this.#isGood(record)));
     if (copied > 0) this.#core.count('guard: dots copied');
@@ -175,7 +190,7 @@ export class Receiver {
   }
 
   #acknowledge(refused: boolean): void {
-    this.#link.acknowledge(this.#core.engine.shard, this.#seq, refused, this.#core.batch());
+    this.#link.acknowledge(this.#core.engine.shard, this.#number, refused, this.#core.batch());
   }
 }
 

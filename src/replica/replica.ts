@@ -19,7 +19,7 @@ import { keyRange, type Path, SYSTEM } from '../../crdts/path.ts';
 import type { Row, SentRecord } from '../../crdts/record.ts';
 import type { Key, OrderedStore, RangeOptions } from '../../crdts/store.ts';
 import { HybridTime } from '../../crdts/timestamp.ts';
-import { decodeMessage } from '../protocol/codec.ts';
+import { decodeFrame } from '../protocol/codec.ts';
 import {
   type Ask,
   type Check,
@@ -384,12 +384,13 @@ export class Replica implements ReplicaCore {
   }
 
   #take(peer: Peer, bytes: Uint8Array, now: Now): void {
-    const message = decodeMessage(bytes);
+    const { number, message } = decodeFrame(bytes);
+    if (!peer.link.isNext(number)) throw new HearsayError('MessageLost', 'a message was lost or repeated on this link');
     if (message === null) return this.#count('ignored: unknown type of message');
     if (message.type === 'part') return this.#takePart(peer, message.bytes, message.isLast, now);
     if (peer.link.state === 'hello' && message.type !== 'hello' && message.type !== 'bye')
       throw new HearsayError('HelloExpected', 'a peer must say hello first');
-    this.#handle(peer, message, now);
+    this.#handle(peer, message, number, now);
   }
 
   #takePart(peer: Peer, bytes: Uint8Array, isLast: boolean, now: Now): void {
@@ -410,13 +411,8 @@ export class Replica implements ReplicaCore {
     this.#take(peer, whole, now);
   }
 
-  #handle(peer: Peer, message: Message, now: Now): void {
+  #handle(peer: Peer, message: Message, number: number, now: Now): void {
     const { link, sender, receiver } = peer;
-    if ('seq' in message && message.type !== 'ack') {
-      if (link.state !== 'ready') throw new HearsayError('AskExpected', 'a peer sent data before clocks were compared');
-      if (!receiver.isNext(message.seq))
-        throw new HearsayError('MessageLost', 'a message was lost or repeated on this link');
-    }
     switch (message.type) {
       case 'hello':
         return this.#onHello(peer, message);
@@ -427,18 +423,16 @@ export class Replica implements ReplicaCore {
       case 'told':
         return link.peer.toldAll(decodeClock(message.told));
       case 'records':
-        return receiver.records(message);
       case 'begin':
-        return receiver.begin(message);
       case 'alive':
-        return receiver.alive(message);
       case 'complete':
-        return receiver.complete(message);
       case 'copies':
-        return receiver.copies(message);
+        if (link.state !== 'ready')
+          throw new HearsayError('AskExpected', 'a peer sent data before clocks were compared');
+        return receiver.take(message, number);
       case 'ack':
         link.peer.toldAll(decodeClock(message.told));
-        return sender.acknowledged(message.seq, message.refused, now);
+        return sender.acknowledged(message.upTo, message.refused, now);
       case 'named':
         return sender.named(decodeClock(message.dots));
       case 'check':
@@ -694,6 +688,9 @@ export class Replica implements ReplicaCore {
     const { random } = this.#options;
     if (now.monoMs - link.heardMs >= this.#pace.silenceMs)
       return this.#hangUp(link, 'Silence', 'nothing was heard of the peer for too long');
+    if (!link.isReady && now.monoMs - link.openedMs >= this.#pace.silenceMs) {
+      return this.#hangUp(link, 'Silence', 'the peer did not get to comparing clocks');
+    }
     if (now.monoMs >= link.beatMs) {
       link.beatMs = now.monoMs + jittered(this.#pace.heartbeatMs, 0.1, random);
       link.sayNow({ type: 'beat', wallMs: Math.max(0, Math.floor(now.wallMs)) });

@@ -27,7 +27,7 @@ import { type Entry, NO_BYTES, type Row, type SentRecord, writeRecords } from '.
 import { FRAME_BYTES_MAX, WINDOW_BYTES_MAX } from '../protocol/messages.ts';
 import type { Now } from './contract.ts';
 import { type Core, jittered } from './core.ts';
-import { encodeClock, type Link } from './link.ts';
+import { encodeClock, type Link, type Said } from './link.ts';
 
 /** Records are added to a frame until it is about this long; room is left for the record that crosses the line. */
 const FRAME_BYTES_GOAL = FRAME_BYTES_MAX - 8 * 1024;
@@ -43,9 +43,9 @@ const PENDING_PATHS_MAX = 10_000;
 const CHANGED_PATHS = 1_000;
 const CHANGED_PATHS_MAX = 128_000;
 
-/** A numbered message that is not acknowledged yet. */
+/** A message with data that is not acknowledged yet. */
 interface InFlight {
-  readonly seq: number;
+  readonly number: number;
   readonly bytes: number;
   readonly isPush: boolean;
   /** What its acknowledgement says of the peer's clock. */
@@ -75,7 +75,6 @@ export class Sender {
   readonly #flight: InFlight[] = [];
   readonly #flightDots = new Clock();
   #flightBytes = 0;
-  #seq = 0;
   #acked = 0;
   #round: Round | null = null;
   #roundMs: number;
@@ -189,7 +188,7 @@ export class Sender {
     const told = this.#link.takeUntold(now.monoMs);
     const dots = records.flatMap(({ entries }) => entries.filter((entry) => entry.kind !== 'omitted'));
     for (const { actor, n } of dots) this.#flightDots.add(actor, n);
-    const message = { type: 'records', shard, seq: ++this.#seq, told, records: this.#writer.finish() } as const;
+    const message = { type: 'records', shard, told, records: this.#writer.finish() } as const;
     this.#sent(this.#link.say(message, this.#core.batch()), dots, isPush);
     for (const { path } of records) {
       this.#pending.delete(path);
@@ -198,9 +197,11 @@ export class Sender {
     }
   }
 
-  #sent(bytes: number, dots: readonly Entry[] = [], isPush = false, target: Clock | null = null): void {
-    this.#flightBytes += Math.min(bytes, FRAME_BYTES_MAX);
-    this.#flight.push({ seq: this.#seq, bytes: Math.min(bytes, FRAME_BYTES_MAX), isPush, dots, target });
+  #sent(said: Said, dots: readonly Entry[] = [], isPush = false, target: Clock | null = null): void {
+    // Of a message in parts, the parts have a window of their own.
+    const bytes = Math.min(said.bytes, FRAME_BYTES_MAX);
+    this.#flightBytes += bytes;
+    this.#flight.push({ number: said.number, bytes, isPush, dots, target });
   }
 
   #begin(now: Now): void {
@@ -229,7 +230,6 @@ export class Sender {
     const message = {
       type: 'begin',
       shard: engine.shard,
-      seq: ++this.#seq,
       told: this.#link.takeUntold(now.monoMs),
       slow: isSlow,
       acked: this.#acked,
@@ -349,7 +349,6 @@ export class Sender {
     const message = {
       type: 'alive',
       shard,
-      seq: ++this.#seq,
       scope: encodeClock(scope),
       held: encodeClock(held),
     } as const;
@@ -359,7 +358,7 @@ export class Sender {
   #complete(round: Round): void {
     round.isCompleting = true;
     const { shard } = this.#core.engine;
-    const message = { type: 'complete', shard, seq: ++this.#seq, floors: this.#link.takeUntoldFloors() } as const;
+    const message = { type: 'complete', shard, floors: this.#link.takeUntoldFloors() } as const;
     this.#sent(this.#link.say(message, this.#core.batch()), [], false, round.target);
   }
 
@@ -369,7 +368,6 @@ export class Sender {
     const message = {
       type: 'copies',
       shard: this.#core.engine.shard,
-      seq: ++this.#seq,
       records: this.#writer.finish(),
     } as const;
     this.#sent(this.#link.say(message, this.#core.batch()));
@@ -381,17 +379,17 @@ export class Sender {
 
   // ---------------------------------------------------------------- what the peer answers
 
-  /** All up to `seq` is durable there. `isRefused`: something of message `seq` itself was not taken; it implies nothing. */
-  acknowledged(seq: number, isRefused: boolean, now: Now): void {
+  /** All up to that number is durable there. `isRefused`: something of that message itself was not taken; it implies nothing. */
+  acknowledged(upTo: number, isRefused: boolean, now: Now): void {
     const { peer } = this.#link;
-    this.#acked = seq;
+    this.#acked = upTo;
     let count = 0;
     for (const message of this.#flight) {
-      if (message.seq > seq) break;
+      if (message.number > upTo) break;
       count++;
       this.#flightBytes -= message.bytes;
       for (const { actor, n } of message.dots) this.#flightDots.remove(actor, n);
-      if (isRefused && message.seq === seq) continue;
+      if (isRefused && message.number === upTo) continue;
       for (const { actor, n } of message.dots) peer.told(actor, n, n);
       if (message.target !== null) this.#completed(message.target, now);
     }
