@@ -15,6 +15,8 @@ const SILENCE_MS = 30_000;
 const STREAM_SILENCE_MS = 45_000;
 
 export interface ServerEvent {
+  /** `change`, `listing-begins` or `listing-ends`. */
+  readonly event: string;
   readonly data: Readonly<Record<string, Json>>;
   /** Where to resume behind this event; not every event has one. */
   readonly id: string | undefined;
@@ -168,11 +170,12 @@ function parseObject(text: string): Readonly<Record<string, Json>> | undefined {
 
 /** One block of a stream; undefined for comments and settings. */
 function parseEvent(block: string): ServerEvent | undefined {
-  let data: Readonly<Record<string, Json>> | undefined;
-  let id: string | undefined;
-  for (const line of block.split('\n')) {
-    if (line.startsWith('data: ')) data = parseObject(line.slice(6));
-    if (line.startsWith('id: ')) id = line.slice(4);
-  }
-  return data && { data, id };
+  const fields = new Map(block.split('\n').map((line) => splitOnce(line, ': ')));
+  const data = parseObject(fields.get('data') ?? '');
+  return data && { event: fields.get('event') ?? 'message', data, id: fields.get('id') };
+}
+
+function splitOnce(text: string, separator: string): [string, string] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + separator.length)];
 }

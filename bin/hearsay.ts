@@ -9,7 +9,7 @@ import { createRequire } from 'node:module';
 import { Command, CommanderError, Option } from 'commander';
 import { collect, parseCount, parseDuration } from './arguments.ts';
 import { PORT_DEFAULT, URL_DEFAULT } from './client.ts';
-import type { ListOptions, PlaceOptions, WriteOptions } from './commands/data.ts';
+import type { GetOptions, ListOptions, NodeOptions, PlaceOptions, WriteOptions } from './commands/data.ts';
 import type { SimulateOptions } from './commands/simulate.ts';
 import type { StartOptions } from './commands/start.ts';
 import type { WatchOptions } from './commands/watch.ts';
@@ -39,7 +39,9 @@ const examples = (...lines: readonly string[]): string =>
 const program = new Command('hearsay')
   .description('A replicated key-value store: every node takes reads and writes, and all copies become equal.')
   .version(version)
-  .configureHelp({ showGlobalOptions: true })
+  // Inherited by the commands: errors are thrown, and the exit code is decided in one place, below.
+  .exitOverride()
+  .showHelpAfterError('(add --help for how it is used)')
   .addHelpText(
     'after',
     `${examples('hearsay start', 'hearsay set greeting hello', 'hearsay get greeting', 'hearsay start --help')}\n${EXIT_CODES}`,
@@ -78,25 +80,27 @@ program
   .action(async (options: StartOptions) => (await import('./commands/start.ts')).start(options, version));
 
 /** A command that talks to a running node. */
-function nodeCommand(usage: string, description: string): Command {
+function nodeCommand(name: string, description: string): Command {
   return program
-    .command(usage)
+    .command(name)
     .description(description)
     .addOption(new Option('-u, --url <url>', 'the node to ask').env('HEARSAY_URL').default(URL_DEFAULT))
     .option('--json', 'print JSON, as the HTTP API gives it (docs/HTTP.md)');
 }
 
 /** One that reads or writes at a place: a key, or a field of the map under it. */
-function placeCommand(usage: string, description: string, types: readonly string[]): Command {
-  return nodeCommand(usage, description)
+function placeCommand(name: string, description: string, types: readonly string[]): Command {
+  return nodeCommand(name, description)
+    .argument('<key>')
     .option('-f, --field <name>', "a field of the key's map; again for a map within", collect)
     .addOption(new Option('-t, --type <type>', 'what to take it for').choices(types));
 }
 
+const data = () => import('./commands/data.ts');
 const SETS = ['set', 'set-remove-wins'];
 const FLAGS = ['flag', 'flag-disable-wins'];
 
-placeCommand('get <key>', 'Print what is under a key.', TYPES)
+placeCommand('get', 'Print what is under a key.', TYPES)
   .option('--has <element>', 'print whether the set has this element; exit code 1 when not')
   .option('--string', 'take the element for text, whatever it looks like')
   .addHelpText(
@@ -108,10 +112,11 @@ placeCommand('get <key>', 'Print what is under a key.', TYPES)
       'hearsay get tags --has milk',
     ),
   )
-  .action(async (key: string, options: PlaceOptions) => (await import('./commands/data.ts')).get(key, options));
+  .action(async (key: string, options: GetOptions) => (await data()).get(key, options));
 
-placeCommand('set <key> <value>', 'Set a register.', ['register'])
-  .option('--ttl <duration>', 'let it expire after 500ms, 30s, 10m, 2h or 7d', parseDuration)
+placeCommand('set', 'Set a register.', ['register'])
+  .argument('<value>', 'JSON, or text; - reads standard input')
+  .option('--ttl <duration>', 'let it expire: 500ms, 30s, 10m, 2h or 7d', parseDuration)
   .option('--string', 'take the value for text, whatever it looks like')
   .addHelpText(
     'after',
@@ -123,56 +128,60 @@ placeCommand('set <key> <value>', 'Set a register.', ['register'])
       'hearsay set report - < report.json',
     )}`,
   )
-  .action(async (key: string, value: string, options: WriteOptions) =>
-    (await import('./commands/data.ts')).set(key, value, options),
-  );
+  .action(async (key: string, value: string, options: WriteOptions) => (await data()).set(key, value, options));
 
-placeCommand('del <key>', 'Delete what is under a key, of every type or of one.', TYPES)
+placeCommand('del', 'Delete what is under a key, of every type or of one.', TYPES)
   .addHelpText(
     'after',
     examples('hearsay del greeting', 'hearsay del user:1 --field name', 'hearsay del visits --type counter'),
   )
-  .action(async (key: string, options: PlaceOptions) => (await import('./commands/data.ts')).del(key, options));
+  .action(async (key: string, options: PlaceOptions) => (await data()).del(key, options));
 
-placeCommand('incr <key> [amount]', 'Add to a counter, and print the sum.', ['counter'])
+placeCommand('incr', 'Add to a counter, and print the sum.', ['counter'])
+  .argument(
+    '[amount]',
+    'a whole number; less than 0 subtracts',
+    parseCount(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+    1,
+  )
   .addHelpText('after', examples('hearsay incr visits', 'hearsay incr visits 10', 'hearsay incr stock -3'))
-  .action(async (key: string, amount: string | undefined, options: PlaceOptions) => {
-    const number = parseCount(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)(amount ?? '1');
-    await (await import('./commands/data.ts')).incr(key, number, options);
-  });
+  .action(async (key: string, amount: number, options: PlaceOptions) => (await data()).incr(key, amount, options));
 
-placeCommand('add <key> <elements...>', 'Add elements to a set.', SETS)
-  .option('--ttl <duration>', 'let them expire after 500ms, 30s, 10m, 2h or 7d', parseDuration)
+placeCommand('add', 'Add elements to a set.', SETS)
+  .argument('<elements...>', 'each JSON, or text')
+  .option('--ttl <duration>', 'let them expire: 500ms, 30s, 10m, 2h or 7d', parseDuration)
   .option('--string', 'take the elements for text, whatever they look like')
   .addHelpText(
     'after',
-    `${VALUES}\n${examples('hearsay add tags milk', 'hearsay add primes 2 3 5 7', 'hearsay add user:1 admin --field roles')}`,
+    `${VALUES}\n${examples(
+      'hearsay add tags milk',
+      'hearsay add primes 2 3 5 7',
+      'hearsay add user:1 admin --field roles',
+    )}`,
   )
   .action(async (key: string, elements: string[], options: WriteOptions) =>
-    (await import('./commands/data.ts')).changeSet('add', key, elements, options),
+    (await data()).changeSet('add', key, elements, options),
   );
 
-placeCommand('remove <key> <elements...>', 'Remove elements from a set.', SETS)
+placeCommand('remove', 'Remove elements from a set.', SETS)
+  .argument('<elements...>', 'each JSON, or text')
   .option('--string', 'take the elements for text, whatever they look like')
   .addHelpText('after', examples('hearsay remove tags milk', 'hearsay remove primes 2 3'))
   .action(async (key: string, elements: string[], options: WriteOptions) =>
-    (await import('./commands/data.ts')).changeSet('remove', key, elements, options),
+    (await data()).changeSet('remove', key, elements, options),
   );
 
-placeCommand('enable <key>', 'Turn a flag on.', FLAGS)
-  .option('--ttl <duration>', 'let it go off after 500ms, 30s, 10m, 2h or 7d', parseDuration)
+placeCommand('enable', 'Turn a flag on.', FLAGS)
+  .option('--ttl <duration>', 'let it go off: 500ms, 30s, 10m, 2h or 7d', parseDuration)
   .addHelpText('after', examples('hearsay enable dark-mode', 'hearsay enable maintenance --ttl 10m'))
-  .action(async (key: string, options: WriteOptions) =>
-    (await import('./commands/data.ts')).setFlag(true, key, options),
-  );
+  .action(async (key: string, options: WriteOptions) => (await data()).setFlag(true, key, options));
 
-placeCommand('disable <key>', 'Turn a flag off.', FLAGS)
+placeCommand('disable', 'Turn a flag off.', FLAGS)
   .addHelpText('after', examples('hearsay disable dark-mode'))
-  .action(async (key: string, options: WriteOptions) =>
-    (await import('./commands/data.ts')).setFlag(false, key, options),
-  );
+  .action(async (key: string, options: WriteOptions) => (await data()).setFlag(false, key, options));
 
-nodeCommand('ls [prefix]', 'List the keys that begin with a prefix, with their types and values.')
+nodeCommand('ls', 'List the keys that begin with a prefix, with their types and values.')
+  .argument('[prefix]', 'default: all keys', '')
   .option('-n, --limit <keys>', 'at most so many keys', parseCount(1, 1_000_000_000), 100)
   .option('--all', 'every key, page by page')
   .option('--after <key>', 'begin behind this key')
@@ -182,21 +191,31 @@ nodeCommand('ls [prefix]', 'List the keys that begin with a prefix, with their t
     'after',
     examples('hearsay ls', 'hearsay ls user:', 'hearsay ls --keys --all | wc -l', 'hearsay ls --json'),
   )
-  .action(async (prefix: string | undefined, options: ListOptions) =>
-    (await import('./commands/data.ts')).list(prefix ?? '', options),
-  );
+  .action(async (prefix: string, options: ListOptions) => (await data()).list(prefix, options));
 
-nodeCommand('watch [prefix]', 'Print changes under a prefix as they come, until Ctrl-C.')
-  .option('--since <clock>', 'begin where an earlier watch ended: the clock of its last line with --json')
-  .option('-n, --count <changes>', 'end after so many changes', parseCount(1, 1_000_000_000), Number.POSITIVE_INFINITY)
-  .addHelpText('after', examples('hearsay watch', 'hearsay watch user: --json', 'hearsay watch --since CLOCK --json'))
-  .action(async (prefix: string | undefined, options: WatchOptions) =>
-    (await import('./commands/watch.ts')).watch(prefix ?? '', options),
+nodeCommand('watch', 'Print changes under a prefix as they come, until Ctrl-C.')
+  .argument('[prefix]', 'default: all keys', '')
+  .option(
+    '--since <clock>',
+    'begin behind the clock of a line that an earlier watch --json printed, or with all: start',
+  )
+  .option('-n, --count <changes>', 'end after so many changes', parseCount(1, 1_000_000_000))
+  .addHelpText(
+    'after',
+    examples(
+      'hearsay watch',
+      'hearsay watch user: --json',
+      'hearsay watch --since start',
+      'hearsay watch --since CLOCK --json',
+    ),
+  )
+  .action(async (prefix: string, options: WatchOptions) =>
+    (await import('./commands/watch.ts')).watch(prefix, options),
   );
 
 nodeCommand('status', 'Print how the node is: its peers, and how far each is.')
   .addHelpText('after', examples('hearsay status', 'hearsay status --url http://127.0.0.1:7718 --json'))
-  .action(async (options: { url: string; json?: boolean }) => (await import('./commands/status.ts')).status(options));
+  .action(async (options: NodeOptions) => (await import('./commands/status.ts')).status(options));
 
 program
   .command('simulate')
@@ -210,11 +229,6 @@ program
   .option('--json', 'print one line of JSON at the end')
   .addHelpText('after', examples('hearsay simulate', 'hearsay simulate --seed 42 --runs 1'))
   .action(async (options: SimulateOptions) => (await import('./commands/simulate.ts')).simulate(options));
-
-/** Errors are thrown, and told in one place; commander's own were told by it already. */
-for (const command of [program, ...program.commands]) {
-  command.exitOverride().showHelpAfterError('(add --help for how it is used)');
-}
 
 /** Who reads our output may stop reading (`hearsay ls | head`): then there is nothing left to do. */
 process.stdout.on('error', (error: NodeJS.ErrnoException) =>

@@ -7,7 +7,6 @@
  *
  * A handle is a name, not a thing: making one costs nothing and reads nothing, and it never goes stale.
  */
-import type { Edit } from './records.ts';
 import { HearsayError } from './error.ts';
 import {
   elementPath,
@@ -17,14 +16,16 @@ import {
   keyRange,
   type Path,
   parsePath,
+  placeOnWay,
   type TypeName,
   typed,
   typeNameOf,
 } from './path.ts';
 import { type Entry, liveEntries } from './record.ts';
-import { addToCounter, counterValue, isCounterPresent, resetCounter } from './types/counter.ts';
+import type { Edit } from './records.ts';
+import { addToCounter, counterValue, resetCounter } from './types/counter.ts';
 import { registerConflicts, registerValue, removeRecord, setRegister } from './types/register.ts';
-import { isOn, turnOff, turnOffForGood, turnOn } from './types/toggle.ts';
+import { isOn, turnOffForGood, turnOn } from './types/toggle.ts';
 import { setField, type Value } from './value.ts';
 
 export interface Host<W> {
@@ -48,66 +49,69 @@ export type BiasOption = {
   readonly wins?: 'on' | 'off';
 };
 
-function expiryAt<W>(host: Host<W>, { ttlMs }: TtlOption): number {
+function expiryAt<W>(host: Host<W>, { ttlMs }: TtlOption = {}): number {
   if (ttlMs === undefined) return 0;
   const expires = Math.ceil(host.nowMs() + ttlMs);
   if (ttlMs > 0 && Number.isSafeInteger(expires)) return expires;
   throw new HearsayError('InvalidTtl', `a time to live is a positive number of milliseconds, not ${ttlMs}`, { ttlMs });
 }
 
-/** One value; see types/register.ts. */
-export class RegisterHandle<W, T extends Value = Value> {
-  readonly #host: Host<W>;
+/** A path of one type, seen through a host. */
+class Handle<W> {
+  protected readonly host: Host<W>;
   readonly path: Path;
 
-  constructor(host: Host<W>, prefix: Path) {
-    this.#host = host;
-    this.path = typed(prefix, 'register');
+  constructor(host: Host<W>, path: Path) {
+    this.host = host;
+    this.path = path;
   }
 
+  protected get entries(): readonly Entry[] {
+    return this.host.entries(this.path);
+  }
+
+  protected write(edit: Edit): W {
+    return this.host.write([edit]);
+  }
+}
+
+/** One value; see types/register.ts. */
+export class RegisterHandle<W, T extends Value = Value> extends Handle<W> {
   /** The value, undefined when there is none; with concurrent writes the winner. Each call decodes a fresh copy. */
   get(): T | undefined {
-    return registerValue(this.#host.entries(this.path), this.#host.nowMs()) as T | undefined;
+    return registerValue(this.entries, this.host.nowMs()) as T | undefined;
   }
 
   /** Every concurrent value, the winner first. More than one: somebody should look, and write what is right. */
   conflicts(): T[] {
-    return registerConflicts(this.#host.entries(this.path), this.#host.nowMs()) as T[];
+    return registerConflicts(this.entries, this.host.nowMs()) as T[];
   }
 
   /** Throws `InvalidValue`, `ValueTooDeep`, `ValueTooLarge`, `InvalidTtl`. */
-  set(value: T, options: TtlOption = {}): W {
-    return this.#host.write([setRegister(this.path, value, expiryAt(this.#host, options))]);
+  set(value: T, options?: TtlOption): W {
+    return this.write(setRegister(this.path, value, expiryAt(this.host, options)));
   }
 
   /** Removes the values seen here; a concurrent `set` survives. */
   delete(): W {
-    return this.#host.write([removeRecord(this.path)]);
+    return this.write(removeRecord(this.path));
   }
 }
 
 /** An exact counter; see types/counter.ts. */
-export class CounterHandle<W> {
-  readonly #host: Host<W>;
-  readonly path: Path;
-
-  constructor(host: Host<W>, prefix: Path) {
-    this.#host = host;
-    this.path = typed(prefix, 'counter');
-  }
-
+export class CounterHandle<W> extends Handle<W> {
   /** The sum, 0 for a counter that is not there. Beyond ±(2^53 − 1) it is rounded: see `exact`. */
   get(): number {
     return Number(this.exact());
   }
 
   exact(): bigint {
-    return counterValue(this.#host.entries(this.path));
+    return counterValue(this.entries);
   }
 
   /** `amount`: a safe integer of either sign, default 1. Throws `InvalidAmount`. */
   add(amount = 1): W {
-    return this.#host.write([addToCounter(this.path, amount)]);
+    return this.write(addToCounter(this.path, amount));
   }
 
   subtract(amount = 1): W {
@@ -116,72 +120,49 @@ export class CounterHandle<W> {
 
   /** Back to 0: takes away exactly what this replica has seen; concurrent additions survive. */
   reset(): W {
-    return this.#host.write([resetCounter(this.path)]);
+    return this.write(resetCounter(this.path));
   }
 }
 
 /** On or off; see types/toggle.ts. */
-export class FlagHandle<W> {
-  readonly #host: Host<W>;
-  readonly #isOffWins: boolean;
-  readonly path: Path;
-
-  constructor(host: Host<W>, prefix: Path, { wins = 'on' }: BiasOption = {}) {
-    this.#host = host;
-    this.#isOffWins = wins === 'off';
-    this.path = typed(prefix, this.#isOffWins ? 'flag-disable-wins' : 'flag');
-  }
-
+export class FlagHandle<W> extends Handle<W> {
   get(): boolean {
-    return isOn(this.#host.entries(this.path), this.#host.nowMs());
+    return isOn(this.entries, this.host.nowMs());
   }
 
-  enable(options: TtlOption = {}): W {
-    return this.#host.write([turnOn(this.path, expiryAt(this.#host, options))]);
+  enable(options?: TtlOption): W {
+    return this.write(turnOn(this.path, expiryAt(this.host, options)));
   }
 
   disable(): W {
-    return this.#host.write([this.#isOffWins ? turnOffForGood(this.path) : turnOff(this.path)]);
+    return this.write(removalOf(this.path));
   }
 }
 
 /** A set of values; every element is its own record, so adding to a large set costs what adding to an empty one costs. */
-export class SetHandle<W, T extends Value = Value> {
-  readonly #host: Host<W>;
-  readonly #isOffWins: boolean;
-  readonly path: Path;
-
-  constructor(host: Host<W>, prefix: Path, { wins = 'on' }: BiasOption = {}) {
-    this.#host = host;
-    this.#isOffWins = wins === 'off';
-    this.path = typed(prefix, this.#isOffWins ? 'set-remove-wins' : 'set');
-  }
-
+export class SetHandle<W, T extends Value = Value> extends Handle<W> {
   /** Elements are the same when their canonical encodings are: `{a: 1, b: 2}` is `{b: 2, a: 1}`, 1 is not 1n. */
   has(element: T): boolean {
-    return isOn(this.#host.entries(elementPath(this.path, element)), this.#host.nowMs());
+    return isOn(this.host.entries(elementPath(this.path, element)), this.host.nowMs());
   }
 
-  add(element: T, options: TtlOption = {}): W {
-    return this.#host.write([turnOn(elementPath(this.path, element), expiryAt(this.#host, options))]);
+  add(element: T, options?: TtlOption): W {
+    return this.write(turnOn(elementPath(this.path, element), expiryAt(this.host, options)));
   }
 
   /** Removes it as seen here; a concurrent `add` wins, or loses, by the set's kind. */
   remove(element: T): W {
-    const path = elementPath(this.path, element);
-    return this.#host.write([this.#isOffWins ? turnOffForGood(path) : turnOff(path)]);
+    return this.write(removalOf(elementPath(this.path, element)));
   }
 
   /** Removes every element seen here. */
   clear(): W {
-    return this.#host.write(removalsUnder(this.#host, this.path));
+    return this.host.write(removalsUnder(this.host, this.path));
   }
 
   /** The elements in the order of their encodings. */
   *values(): Generator<T> {
-    for (const [path, entries] of this.#host.scan(this.path, endOfPrefix(this.path))) {
-      if (isOn(entries, this.#host.nowMs())) yield parsePath(path).element as T;
-    }
+    for (const path of this.#paths()) yield parsePath(path).element as T;
   }
 
   [Symbol.iterator](): Generator<T> {
@@ -191,10 +172,14 @@ export class SetHandle<W, T extends Value = Value> {
   /** Counts by reading all elements. */
   get size(): number {
     let count = 0;
-    for (const [, entries] of this.#host.scan(this.path, endOfPrefix(this.path))) {
-      if (isOn(entries, this.#host.nowMs())) count++;
-    }
+    for (const _ of this.#paths()) count++;
     return count;
+  }
+
+  *#paths(): Generator<Path> {
+    for (const [path, entries] of this.host.scan(this.path, endOfPrefix(this.path))) {
+      if (isOn(entries, this.host.nowMs())) yield path;
+    }
   }
 }
 
@@ -209,33 +194,58 @@ export class Place<W> {
   }
 
   register<T extends Value = Value>(): RegisterHandle<W, T> {
-    return new RegisterHandle(this.host, this.prefix);
+    return new RegisterHandle(this.host, typed(this.prefix, 'register'));
   }
 
   counter(): CounterHandle<W> {
-    return new CounterHandle(this.host, this.prefix);
+    return new CounterHandle(this.host, typed(this.prefix, 'counter'));
   }
 
-  flag(options?: BiasOption): FlagHandle<W> {
-    return new FlagHandle(this.host, this.prefix, options);
+  flag({ wins }: BiasOption = {}): FlagHandle<W> {
+    return new FlagHandle(this.host, typed(this.prefix, wins === 'off' ? 'flag-disable-wins' : 'flag'));
   }
 
-  set<T extends Value = Value>(options?: BiasOption): SetHandle<W, T> {
-    return new SetHandle(this.host, this.prefix, options);
+  set<T extends Value = Value>({ wins }: BiasOption = {}): SetHandle<W, T> {
+    return new SetHandle(this.host, typed(this.prefix, wins === 'off' ? 'set-remove-wins' : 'set'));
   }
 
   map(): MapHandle<W> {
-    return new MapHandle(this.host, this.prefix);
+    return new MapHandle(this.host, typed(this.prefix, 'map'));
   }
 
   /** What lives here: one for each type. */
-  things(): Iterable<Thing> {
-    return thingsAt(this.host, this.prefix);
+  *things(): Generator<Thing> {
+    const end = endOfPrefix(this.prefix);
+    let path = firstPresent(this.host, this.prefix, end);
+    while (path !== undefined) {
+      const type = typeNameOf(path.charCodeAt(this.prefix.length));
+      yield { type, value: () => this.#whole(type) };
+      path = firstPresent(this.host, endOfPrefix(typed(this.prefix, type)), end);
+    }
+  }
+
+  #whole(type: TypeName): Value {
+    switch (type) {
+      case 'register':
+        return this.register().get() ?? null;
+      case 'counter': {
+        const exact = this.counter().exact();
+        return Number.isSafeInteger(Number(exact)) ? Number(exact) : exact;
+      }
+      case 'flag':
+      case 'flag-disable-wins':
+        return new FlagHandle(this.host, typed(this.prefix, type)).get();
+      case 'set':
+      case 'set-remove-wins':
+        return [...new SetHandle(this.host, typed(this.prefix, type))];
+      case 'map':
+        return this.map().toObject();
+    }
   }
 
   /** True when anything lives here, of any type. */
   has(): boolean {
-    return isAnythingIn(this.host, this.prefix);
+    return firstPresent(this.host, this.prefix, endOfPrefix(this.prefix)) !== undefined;
   }
 
   /** Removes what this replica has seen here, of every type; concurrent updates survive. */
@@ -245,18 +255,10 @@ export class Place<W> {
 }
 
 /** Named fields, each of any type, maps included. Update wins: what is written concurrently with a removal survives it. */
-export class MapHandle<W> {
-  readonly #host: Host<W>;
-  readonly path: Path;
-
-  constructor(host: Host<W>, prefix: Path) {
-    this.#host = host;
-    this.path = typed(prefix, 'map');
-  }
-
+export class MapHandle<W> extends Handle<W> {
   /** A field, to be used as any type: `map.field('tags').set().add('x')`. */
   field(name: string): Place<W> {
-    return new Place(this.#host, fieldPrefix(this.path, name));
+    return new Place(this.host, fieldPrefix(this.path, name));
   }
 
   /** Sets a field that is a register: short for `field(name).register().set(value)`. */
@@ -280,19 +282,12 @@ export class MapHandle<W> {
 
   /** Removes what was seen under every field. */
   clear(): W {
-    return this.#host.write(removalsUnder(this.#host, this.path));
+    return this.host.write(removalsUnder(this.host, this.path));
   }
 
   /** The names of the fields where anything lives, in order. */
   *keys(): Generator<string> {
-    const depth = depthOf(this.path);
-    let last: string | undefined;
-    for (const [path, entries] of this.#host.scan(this.path, endOfPrefix(this.path))) {
-      const name = parsePath(path).fields[depth];
-      if (name === last || name === undefined || !isPresent(path, entries, this.#host.nowMs())) continue;
-      last = name;
-      yield name;
-    }
+    for (const [name] of placesIn(this.host, this.path)) yield name;
   }
 
   /**
@@ -301,38 +296,49 @@ export class MapHandle<W> {
    */
   toObject(): { [name: string]: Value } {
     const object: Record<string, Value> = {};
-    for (const name of this.keys()) {
-      for (const { type, value } of thingsAt(this.#host, fieldPrefix(this.path, name))) {
-        const key = Object.hasOwn(object, name) ? `${name} (${type})` : name;
-        setField(object, key, value());
+    for (const [name, place] of placesIn(this.host, this.path)) {
+      for (const { type, value } of place.things()) {
+        setField(object, Object.hasOwn(object, name) ? `${name} (${type})` : name, value());
       }
     }
     return object;
   }
 }
 
-/** How many fields stand in a map's own path. */
-const depthOf = (map: Path): number => parsePath(typed(fieldPrefix(map, ''), 'register')).fields.length - 1;
-
 /** True when the record counts as there, by the rule of its type. Throws `Malformed` for a path of none. */
 export function isPresent(path: Path, entries: readonly Entry[], nowMs: number): boolean {
-  switch (parsePath(path).type) {
-    case 'register':
-      return liveEntries(entries, nowMs).length > 0;
-    case 'counter':
-      return isCounterPresent(entries);
-    case 'flag':
-    case 'flag-disable-wins':
-    case 'set':
-    case 'set-remove-wins':
-      return isOn(entries, nowMs);
-  }
+  const { type } = parsePath(path);
+  return type === 'register' || type === 'counter' ? liveEntries(entries, nowMs).length > 0 : isOn(entries, nowMs);
 }
 
-export function isAnythingIn<W>(host: Host<W>, prefix: Path): boolean {
-  for (const [path, entries] of host.scan(prefix, endOfPrefix(prefix)))
-    if (isPresent(path, entries, host.nowMs())) return true;
-  return false;
+function firstPresent<W>(host: Host<W>, start: Path, end: Path, reverse?: boolean): Path | undefined {
+  for (const [path, entries] of host.scan(start, end, reverse)) {
+    if (isPresent(path, entries, host.nowMs())) return path;
+  }
+  return undefined;
+}
+
+/**
+ * The places where anything lives, with their names: the fields of the map at `level`, or, where that is '', the keys.
+ * Writing while iterating is fine.
+ */
+function* placesIn<W>(
+  host: Host<W>,
+  level: Path,
+  start = level,
+  end = endOfPrefix(level),
+  limit = Number.POSITIVE_INFINITY,
+  reverse = false,
+): Generator<[string, Place<W>]> {
+  for (; limit > 0; limit--) {
+    const path = firstPresent(host, start, end, reverse);
+    if (path === undefined) return;
+    const { name, prefix } = placeOnWay(path, level);
+    yield [name, new Place(host, prefix)];
+    // Straight to the next one: what lies between are the rest of this one's records, a million of them in a large set.
+    if (reverse) end = prefix;
+    else start = endOfPrefix(prefix);
+  }
 }
 
 /** The edits that remove what lives under `prefix`, each by the rule of its type. */
@@ -340,18 +346,18 @@ export function removalsUnder<W>(host: Host<W>, prefix: Path): Edit[] {
   const edits: Edit[] = [];
   for (const [path, entries] of host.scan(prefix, endOfPrefix(prefix))) {
     // Expired records are removed as well: their dots must not come to life under a later, longer time to live.
-    if (entries.some((entry) => entry.kind === 'live')) edits.push(removalOf(path, entries));
+    if (isPresent(path, entries, 0)) edits.push(removalOf(path));
   }
   return edits;
 }
 
-function removalOf(path: Path, entries: readonly Entry[]): Edit {
+function removalOf(path: Path): Edit {
   switch (parsePath(path).type) {
     case 'counter':
       return resetCounter(path);
     case 'flag-disable-wins':
     case 'set-remove-wins':
-      return isOn(entries, 0) ? turnOffForGood(path) : { path, decide: () => null };
+      return turnOffForGood(path);
     case 'register':
     case 'flag':
     case 'set':
@@ -366,52 +372,10 @@ export interface Thing {
   readonly value: () => Value;
 }
 
-const FIRST_TYPE = '\x01';
-const AFTER_TYPES = '\x7f';
-
-/** What lives at a place, one for each type; a place where nothing lives yields nothing. */
-function* thingsAt<W>(host: Host<W>, prefix: Path): Generator<Thing> {
-  let start = prefix + FIRST_TYPE;
-  while (start < prefix + AFTER_TYPES) {
-    const type = typeFrom(host, prefix, start);
-    if (type === undefined) return;
-    yield { type, value: () => wholeValue(host, prefix, type) };
-    start = endOfPrefix(typed(prefix, type));
-  }
-}
-
-function typeFrom<W>(host: Host<W>, prefix: Path, start: Path): TypeName | undefined {
-  for (const [path, entries] of host.scan(start, prefix + AFTER_TYPES)) {
-    if (isPresent(path, entries, host.nowMs())) return typeNameOf(path.charCodeAt(prefix.length));
-  }
-  return undefined;
-}
-
-function wholeValue<W>(host: Host<W>, prefix: Path, type: TypeName): Value {
-  switch (type) {
-    case 'register':
-      return new RegisterHandle(host, prefix).get() ?? null;
-    case 'counter': {
-      const exact = new CounterHandle(host, prefix).exact();
-      return Number.isSafeInteger(Number(exact)) ? Number(exact) : exact;
-    }
-    case 'flag':
-      return new FlagHandle(host, prefix).get();
-    case 'flag-disable-wins':
-      return new FlagHandle(host, prefix, { wins: 'off' }).get();
-    case 'set':
-      return [...new SetHandle(host, prefix).values()];
-    case 'set-remove-wins':
-      return [...new SetHandle(host, prefix, { wins: 'off' }).values()];
-    case 'map':
-      return new MapHandle(host, prefix).toObject();
-  }
-}
-
 export interface ScanOptions {
   /** Start behind this key (before it, with `reverse`); it need not exist. */
   readonly after?: string | undefined;
-  /** At most this many; default all. */
+  /** At most this many keys; default all. */
   readonly limit?: number | undefined;
   readonly reverse?: boolean | undefined;
 }
@@ -464,34 +428,24 @@ export class Handles<W> {
   }
 
   /** The keys that begin with `prefix` and where anything lives, in UTF-8 order. Writing while iterating is fine. */
-  *keys(
-    prefix = '',
-    { after, limit = Number.POSITIVE_INFINITY, reverse = false }: ScanOptions = {},
-  ): Generator<string> {
-    let { start, end } = keyRange(prefix);
-    if (after !== undefined && reverse && keyPrefix(after) < end) end = keyPrefix(after);
-    if (after !== undefined && !reverse && keyPrefix(after) > start) start = endOfPrefix(keyPrefix(after));
-    for (let count = 0; count < limit; count++) {
-      const key = this.#nextKey(start, end, reverse);
-      if (key === undefined) return;
-      yield key;
-      // Straight to the next key: what lies between are the rest of this one's records, a million of them in a large set.
-      if (reverse) end = keyPrefix(key);
-      else start = endOfPrefix(keyPrefix(key));
-    }
-  }
-
-  #nextKey(start: Path, end: Path, reverse: boolean): string | undefined {
-    for (const [path, entries] of this.host.scan(start, end, reverse)) {
-      if (isPresent(path, entries, this.host.nowMs())) return parsePath(path).key;
-    }
-    return undefined;
+  *keys(prefix?: string, options?: ScanOptions): Generator<string> {
+    for (const [key] of this.#places(prefix, options)) yield key;
   }
 
   /** What lives under the keys that begin with `prefix`: an item for each key and type. Writing while iterating is fine. */
-  *scan(prefix = '', options: ScanOptions = {}): Generator<ScanItem> {
-    for (const key of this.keys(prefix, options)) {
-      for (const thing of thingsAt(this.host, keyPrefix(key))) yield { key, ...thing };
+  *scan(prefix?: string, options?: ScanOptions): Generator<ScanItem> {
+    for (const [key, place] of this.#places(prefix, options)) {
+      for (const thing of place.things()) yield { key, ...thing };
     }
+  }
+
+  #places(prefix = '', { after, limit, reverse = false }: ScanOptions = {}): Iterable<[string, Place<W>]> {
+    let { start, end } = keyRange(prefix);
+    if (after !== undefined) {
+      const behind = reverse ? keyPrefix(after) : endOfPrefix(keyPrefix(after));
+      if (reverse && behind < end) end = behind;
+      if (!reverse && behind > start) start = behind;
+    }
+    return placesIn(this.host, '', start, end, limit, reverse);
   }
 }

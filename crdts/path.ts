@@ -10,7 +10,7 @@
  *
  * Paths that begin with `SYSTEM` belong to the store itself (who stands behind an actor) and are no user's keys.
  */
-import { Reader, Writer, malformed } from './bytes.ts';
+import { fromByteString, malformed, Reader, Writer } from './bytes.ts';
 import { HearsayError } from './error.ts';
 import { readValue, TEXT, type Value, writeText, writeValue } from './value.ts';
 
@@ -91,6 +91,13 @@ export function keyRange(text: string): { start: Path; end: Path } {
   return { start: open, end: endOfPrefix(open) };
 }
 
+/** The first place that the way from `level` (a map, or '' for the top) to `path` leads through. */
+export function placeOnWay(path: Path, level: Path): { name: string; prefix: Path } {
+  // A text ends at its first zero: those inside it are escaped.
+  const prefix = path.slice(0, path.indexOf('\0', level.length) + 1);
+  return { name: readText(new Reader(fromByteString(prefix), level.length)), prefix };
+}
+
 export interface ParsedPath {
   readonly key: string;
   /** The fields on the way through maps, outermost first. */
@@ -105,8 +112,7 @@ export interface ParsedPath {
 
 /** The parts of a record's path. Throws `Malformed` for what is no record's path, system paths included. */
 export function parsePath(path: Path): ParsedPath {
-  const bytes = Uint8Array.from(path, (char) => char.charCodeAt(0));
-  const reader = new Reader(bytes);
+  const reader = new Reader(fromByteString(path));
   const key = readText(reader);
   const fields: string[] = [];
   for (;;) {

@@ -26,11 +26,6 @@ export class Commit {
   #writeCount = 0;
   #awaitedCount = 0;
 
-  /** A write that is part of this commit. */
-  write(dots: readonly Dot[]): Write {
-    return new Write().settle(this, dots);
-  }
-
   /** Resolves once it is durable; made only when asked for. */
   get promise(): Promise<void> {
     return (this.#promise ??= this.#newPromise());

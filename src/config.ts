@@ -69,9 +69,15 @@ export interface Config {
   readonly cluster: string | undefined;
   /** As they are dialled. */
   readonly join: readonly string[];
-  readonly listen: Required<ListenOptions> | null;
+  readonly listen: ListenConfig | null;
   readonly logger: Logger;
   readonly pace: Partial<Pace>;
+}
+
+export interface ListenConfig {
+  readonly port: number;
+  readonly host: string;
+  readonly connectionsMax: number;
 }
 
 // ---------------------------------------------------------------- limits
@@ -180,7 +186,7 @@ function checkJoin(join: readonly string[]): string[] {
   });
 }
 
-function checkListen(listen: ListenOptions): Required<ListenOptions> {
+function checkListen(listen: ListenOptions): ListenConfig {
   check('listen', listen, typeof listen === 'object' && listen !== null, 'an object such as { port: 7717 }');
   const { port, host = '127.0.0.1', connectionsMax = 256 } = listen;
   check('listen.port', port, isCount(port, 0, 65_535), 'a number from 0 (any free port) to 65,535');

@@ -1,7 +1,7 @@
-/** The log as it is handed in: four methods. Which level means what: error, a developer should look; info, a change of state. */
+/** The log as it is handed in: four methods, as those of pino. Error: a developer should look; info: a change of state. */
 
 /** `message` is constant text; what varies is in `fields`. */
-export type Log = (message: string, fields?: Readonly<Record<string, unknown>>) => void;
+export type Log = (fields: Readonly<Record<string, unknown>>, message: string) => void;
 
 export interface Logger {
   readonly debug: Log;

@@ -19,7 +19,7 @@ import type { Dot } from '../crdts/dot.ts';
 import type { Edit, Engine } from '../crdts/engine.ts';
 import { HearsayError } from '../crdts/error.ts';
 import type { Path } from '../crdts/path.ts';
-import { Commit, type Write } from './commit.ts';
+import { Commit, Write } from './commit.ts';
 import { COMMITS_MAX, GOODBYE_MS, PENDING_BYTES_MAX } from './config.ts';
 import type { Storage } from './edges/storage/contract.ts';
 import type { Connection } from './edges/transport/contract.ts';
@@ -102,13 +102,13 @@ export class Node {
 
   /**
    * Carries the edits out, all in one batch. Throws `Overloaded`, `StorageClosed`, and after a failure that failure; then
-   * nothing was written.
+   * nothing was written. `write`: one that was made before.
    */
-  write(edits: readonly Edit[]): Write {
+  write(edits: readonly Edit[], write = new Write()): Write {
     this.#admit();
     const dots = this.#apply(edits);
     this.#schedule();
-    return this.#commit.write(dots);
+    return write.settle(this.#commit, dots);
   }
 
   /** As `write`, for more than one batch can take: several batches, one behind the other. What it returns waits for the last. */
@@ -120,7 +120,7 @@ export class Node {
       for (const dot of this.#apply(edits.slice(at, at + batchOperationsMax))) dots.push(dot);
     }
     this.#schedule();
-    return this.#commit.write(dots);
+    return new Write().settle(this.#commit, dots);
   }
 
   #admit(): void {
@@ -218,13 +218,13 @@ export class Node {
     const link = ++this.#linkCount;
     this.#links.set(link, connection);
     this.#connections.add(connection);
-    this.#logger.info('connected', { remote: connection.remote, link });
+    this.#logger.info({ remote: connection.remote, link }, 'connected');
     connection.onMessage = (bytes) => {
       if (this.#links.has(link)) this.#run(() => this.#replica.receive(link, bytes, now()));
     };
     connection.onClose = (code, reason) => {
       this.#connections.delete(connection);
-      this.#logger.info('disconnected', { remote: connection.remote, link, code, reason });
+      this.#logger.info({ remote: connection.remote, link, code, reason }, 'disconnected');
       if (this.#links.delete(link)) this.#run(() => this.#replica.disconnect(link, now()));
     };
     this.#run(() => this.#replica.connect(link, now(), isDialer));
@@ -257,7 +257,7 @@ export class Node {
       case 'close':
         return this.#disconnect(effect.link, effect.code, effect.reason);
       case 'log':
-        return this.#logger[effect.level](effect.message, effect.fields);
+        return this.#logger[effect.level](effect.fields, effect.message);
       default:
         return unreachable(effect);
     }
@@ -305,11 +305,10 @@ export class Node {
     this.#state = 'failed';
     this.#failure = failure;
     clearTimeout(this.#timer);
-    this.#logger.error('the store has failed: it takes no more writes until it is opened again', {
-      code: failure.code,
-      reason: failure.message,
-      cause: failure.cause,
-    });
+    this.#logger.error(
+      { code: failure.code, reason: failure.message, cause: failure.cause },
+      'the store has failed: it takes no more writes until it is opened again',
+    );
     let lostCount = 0;
     for (const commit of [...this.#commits.splice(0), this.#commit]) {
       lostCount += commit.unawaitedCount;

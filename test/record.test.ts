@@ -369,6 +369,7 @@ describe('what a stranger sent', () => {
     ['a removed register with a payload', record('register', ghost(Uint8Array.of(2)))],
     ['a counter without totals', record('counter', entry())],
     ['a counter with more than totals', record('counter', entry({ body: Uint8Array.of(1, 5, 0, 0) }))],
+    ['a counter with a time to live', record('counter', entry({ body: Uint8Array.of(1, 5, 0), expires: 9 }))],
     ['half a mark', record('counter', ghost(mark.subarray(0, 9)))],
     ['a flag with a payload', record('flag', entry({ body: Uint8Array.of(0, 0) }))],
     ['a removed flag with a payload', record('flag', ghost(Uint8Array.of(0)))],

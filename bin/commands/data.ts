@@ -14,6 +14,11 @@ export interface PlaceOptions extends NodeOptions {
   readonly type?: string;
 }
 
+export interface GetOptions extends PlaceOptions {
+  readonly has?: string;
+  readonly string?: boolean;
+}
+
 export interface WriteOptions extends PlaceOptions {
   readonly ttl?: number;
   readonly string?: boolean;
@@ -28,10 +33,7 @@ function placeQuery({ field, type }: PlaceOptions, typeDefault?: string): QueryV
   return { type: type ?? (field === undefined ? typeDefault : (typeDefault ?? 'register')), field };
 }
 
-export async function get(
-  key: string,
-  options: PlaceOptions & { readonly has?: string; readonly string?: boolean },
-): Promise<void> {
+export async function get(key: string, options: GetOptions): Promise<void> {
   const client = new Client(options.url);
   if (options.has !== undefined) {
     const element = JSON.stringify(parseValue(options.has, options.string === true));

@@ -7,13 +7,17 @@ import type { NodeOptions } from './data.ts';
 
 export interface WatchOptions extends NodeOptions {
   readonly since?: string;
-  readonly count: number;
+  /** Default: no end. */
+  readonly count?: number;
 }
 
 /** Between tries to reach the node again. */
 const RETRY_MS = 1_000;
 
-export async function watch(prefix: string, { url, json, since, count }: WatchOptions): Promise<void> {
+export async function watch(
+  prefix: string,
+  { url, json, since, count = Number.POSITIVE_INFINITY }: WatchOptions,
+): Promise<void> {
   const client = new Client(url);
   const stopping = new AbortController();
   process.once('SIGINT', () => stopping.abort());
@@ -24,8 +28,9 @@ export async function watch(prefix: string, { url, json, since, count }: WatchOp
     try {
       for await (const event of client.events('/v1/watch', { prefix }, lastId, stopping.signal)) {
         lastId = event.id ?? lastId;
-        await print(json ? JSON.stringify({ ...event.data, ...(event.id && { clock: event.id }) }) : lineOf(event));
-        if (--left === 0) return stopping.abort();
+        const line = json ? jsonOf(event) : lineOf(event);
+        if (line !== undefined) await print(line);
+        if (event.event === 'change' && --left === 0) return stopping.abort();
       }
     } catch (error) {
       if (stopping.signal.aborted) return;
@@ -42,13 +47,21 @@ export async function watch(prefix: string, { url, json, since, count }: WatchOp
   }
 }
 
-function lineOf({ data }: ServerEvent): string {
+function jsonOf({ event, data, id }: ServerEvent): string {
+  return JSON.stringify({ event, ...data, ...(id !== undefined && { clock: id }) });
+}
+
+/** Undefined where there is nothing to print. */
+function lineOf({ event, data }: ServerEvent): string | undefined {
+  if (event === 'listing-begins') note('everything there is; what is not listed is not there any more:');
+  if (event === 'listing-ends') note('and from here on, changes:');
+  if (event !== 'change') return undefined;
   const fields = (data['fields'] ?? []) as readonly string[];
-  const place = [data['key'] as string, ...fields].map((part) => oneLine(part)).join(' → ');
-  const element = data['element'] === undefined ? '' : valueCell(data['element']);
-  if (data['isPresent'] === true) {
-    const state = data['element'] === undefined ? valueCell(data['value']) : `+ ${element}`;
-    return [place, data['type'], state].join('\t');
-  }
-  return [place, data['type'], paint(element === '' ? '(deleted)' : `- ${element}`, 'dim')].join('\t');
+  const place = [data['key'] as string, ...fields].map(oneLine).join(' → ');
+  return [place, data['type'], stateOf(data)].join('\t');
+}
+
+function stateOf({ element, value, isPresent }: ServerEvent['data']): string {
+  if (element !== undefined) return `${isPresent === true ? '+' : '-'} ${valueCell(element)}`;
+  return isPresent === true ? valueCell(value) : paint('(deleted)', 'dim');
 }

@@ -163,6 +163,7 @@ export function checkCounterEntry(entry: Entry): void {
   const reader = new Reader(entry.body);
   if (entry.kind === 'ghost') readMark(entry.body);
   else readTotals(reader);
+  if (entry.expires !== 0) throw malformed('a counter with a time to live');
   if (entry.kind === 'live' && !reader.done) throw malformed("a counter's payload goes on after its end");
 }
 

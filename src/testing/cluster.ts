@@ -52,6 +52,8 @@ export class SimulatedNode {
   readonly interests: readonly string[] | null;
   disk: SimulatedDisk;
   core: ReplicaCore | null = null;
+  /** For handles, once somebody has asked for them in this run. */
+  host: Host<void> | null = null;
   run: ProcessRun;
   runCount = 0;
   skewMs = 0;
@@ -199,6 +201,7 @@ export class Cluster {
   #end(node: SimulatedNode): void {
     this.#collectCounts(node);
     node.core = null;
+    node.host = null;
     node.tickAtMs = Number.POSITIVE_INFINITY;
     node.sealAtMs = Number.POSITIVE_INFINITY;
     node.syncs.length = 0;
@@ -249,8 +252,14 @@ export class Cluster {
     return copy;
   }
 
-  /** Reads a node's records as the handles of crdts/handles.ts do. */
+  /** Reads and writes at a node as the handles of crdts/handles.ts do. */
   hostOf(node: SimulatedNode): Host<void> {
+    node.host ??= this.#makeHost(node);
+    return node.host;
+  }
+
+  #makeHost(node: SimulatedNode): Host<void> {
+    // Rows are read from the disk whenever they are asked for; only what a new engine knows of clocks would grow old.
     const engine = new Engine(node.disk);
     return {
       entries: (path) => engine.read(path).entries,

@@ -12,8 +12,9 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { HearsayError } from '../../../crdts/error.ts';
+import type { Place } from '../../../crdts/handles.ts';
 import type { TypeName } from '../../../crdts/path.ts';
-import type { ApiStore, Logger } from './api-store.ts';
+import type { ApiStore, Logger, Writes } from './api-store.ts';
 import { isForeignPage, isLoopback, isLoopbackHost } from './browsers.ts';
 import { ended, streamChanges } from './events.ts';
 import type { Json } from './json.ts';
@@ -221,28 +222,25 @@ function read(call: Call): Json {
   const place = placeAt(store, address);
   const type = query.oneOf('type', TYPES);
   const element = query.one('element');
-  if (element !== undefined) return { ...named(address), ...hasElement(place, type, element) };
-  if (type === undefined) return readAll(store, address);
-  const value = readAs(place, type);
+  if (element !== undefined) return { ...named(address), type: type ?? null, ...hasElement(place, type, element) };
+  if (type === undefined) return readAll(place, address);
+  const value = readOne(place, type);
   if (value === undefined) throw notFound(address, type);
-  const conflicts = type === 'register' ? conflictsOf(place) : undefined;
-  return { ...named(address), type, value, ...(conflicts && { conflicts }) };
+  return { ...named(address), ...value };
 }
 
-/** Everything under a key, one item for each type. */
-function readAll(store: ApiStore, address: Address): Json {
-  const { key, fields } = address;
-  if (fields.length > 0) throw invalidRequest("'field' goes with a type: add type=register, or what else the field is");
-  const values: Json[] = [];
-  // The first key with this key as its prefix is this key, if it is there at all.
-  for (const item of store.scan(key, { limit: 1 })) {
-    if (item.key !== key) break;
-    const value = readAs(store.key(key), item.type);
-    const conflicts = item.type === 'register' ? conflictsOf(store.key(key)) : undefined;
-    if (value !== undefined) values.push({ type: item.type, value, ...(conflicts && { conflicts }) });
-  }
+/** Everything at a place, one item for each type. */
+function readAll(place: Place<Writes>, address: Address): Json {
+  const values = [...place.things()].map(({ type }) => readOne(place, type)).filter((value) => value !== undefined);
   if (values.length === 0) throw notFound(address);
-  return { key, values };
+  return { ...named(address), values };
+}
+
+function readOne(place: Place<Writes>, type: TypeName): { type: TypeName; value: Json; conflicts?: Json } | undefined {
+  const value = readAs(place, type);
+  if (value === undefined) return undefined;
+  const conflicts = type === 'register' ? conflictsOf(place) : undefined;
+  return { type, value, ...(conflicts && { conflicts }) };
 }
 
 async function write(call: Call): Promise<Json> {

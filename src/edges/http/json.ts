@@ -38,10 +38,17 @@ function objectToJson(value: NonNullable<Value & object>): Json {
   if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString('base64') };
   if (value instanceof Date) return { $date: value.toISOString() };
   if (Array.isArray(value)) return (value as readonly Value[]).map(toJson);
-  const object: Record<string, Json> = {};
+  const fields: [string, Json][] = [];
   for (const [key, field] of Object.entries(value as Readonly<Record<string, Value | undefined>>)) {
-    if (field !== undefined) define(object, key.startsWith('$') ? `$${key}` : key, toJson(field));
+    if (field !== undefined) fields.push([key, toJson(field)]);
   }
+  return jsonObject(fields);
+}
+
+/** An object of a user's own names, with the escape where one begins with `$`. */
+export function jsonObject(fields: Iterable<readonly [string, Json]>): Json {
+  const object: Record<string, Json> = {};
+  for (const [key, field] of fields) define(object, key.startsWith('$') ? `$${key}` : key, field);
   return object;
 }
 

@@ -9,12 +9,12 @@ import type { BiasOption, Place, TtlOption } from '../../../crdts/handles.ts';
 import { TYPE_BYTES, type TypeName } from '../../../crdts/path.ts';
 import type { Value } from '../../../crdts/value.ts';
 import type { ApiStore, Writes } from './api-store.ts';
-import { fromJson, type Json, toJson } from './json.ts';
+import { fromJson, type Json, jsonObject, toJson } from './json.ts';
 import { checkFields, invalidRequest, numberField } from './request.ts';
 
 export const TYPES = Object.keys(TYPE_BYTES) as readonly TypeName[];
 
-/** Elements of a set, or fields of a map, in one answer: some 10 ms of work. */
+/** Elements and fields in one answer, also inside each other: some 10 ms of work. */
 export const ITEMS_MAX = 10_000;
 /** The JSON of one value. Larger than any register, so it bears on sets and maps only. */
 export const ANSWER_BYTES_MAX = 8 * 2 ** 20;
@@ -35,6 +35,16 @@ export function placeAt(store: ApiStore, { key, fields }: Address): Place<Writes
 
 /** The value as one type, in JSON. Undefined only for a register that is not there: the other types begin as 0, false, empty. */
 export function readAs(place: Place<Writes>, type: TypeName): Json | undefined {
+  const json = readPart(place, type, { itemsLeft: ITEMS_MAX });
+  if (json === undefined || JSON.stringify(json).length <= ANSWER_BYTES_MAX) return json;
+  throw tooLarge(`the ${type} has more than ${ANSWER_BYTES_MAX} bytes`);
+}
+
+interface Budget {
+  itemsLeft: number;
+}
+
+function readPart(place: Place<Writes>, type: TypeName, budget: Budget): Json | undefined {
   switch (type) {
     case 'register': {
       const value = place.register().get();
@@ -47,10 +57,9 @@ export function readAs(place: Place<Writes>, type: TypeName): Json | undefined {
       return place.flag(bias(type)).get();
     case 'set':
     case 'set-remove-wins':
-      return withinLimit(collect(place.set(bias(type)).values(), 'set'));
+      return setJson(place, type, budget);
     case 'map':
-      collect(place.map().keys(), 'map');
-      return withinLimit(toJson(place.map().toObject()));
+      return mapJson(place, budget);
   }
 }
 
@@ -142,19 +151,31 @@ function counterJson(place: Place<Writes>): Json {
   return toJson(Number.isSafeInteger(rounded) ? rounded : exact);
 }
 
-function collect(values: Iterable<Value>, type: TypeName): Json {
+function setJson(place: Place<Writes>, type: TypeName, budget: Budget): Json {
   const items: Json[] = [];
-  for (const value of values) {
-    if (items.length === ITEMS_MAX) throw tooLarge(`the ${type} has more than ${ITEMS_MAX} items`);
+  for (const value of place.set(bias(type)).values()) {
+    spend(budget);
     items.push(toJson(value));
   }
   return items;
 }
 
-function withinLimit(json: Json): Json {
-  if (JSON.stringify(json).length > ANSWER_BYTES_MAX)
-    throw tooLarge(`the value has more than ${ANSWER_BYTES_MAX} bytes`);
-  return json;
+/** As `MapHandle.toObject` names things: each type but the first under one name has its type behind it. */
+function mapJson(place: Place<Writes>, budget: Budget): Json {
+  const map = place.map();
+  const fields = new Map<string, Json>();
+  for (const name of map.keys()) {
+    for (const { type } of map.field(name).things()) {
+      spend(budget);
+      const value = readPart(map.field(name), type, budget);
+      if (value !== undefined) fields.set(fields.has(name) ? `${name} (${type})` : name, value);
+    }
+  }
+  return jsonObject(fields);
+}
+
+function spend(budget: Budget): void {
+  if (--budget.itemsLeft < 0) throw tooLarge(`it has more than ${ITEMS_MAX} elements or fields`);
 }
 
 const tooLarge = (what: string): HearsayError =>

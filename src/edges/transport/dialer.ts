@@ -69,7 +69,7 @@ export class Dialer {
     const { onClose } = connection;
     connection.onClose = (code, reason) => {
       onClose(code, reason);
-      if (this.#state !== 'stopped') this.#wait();
+      if (this.#state !== 'stopped') this.#wait(code);
     };
   }
 
@@ -78,8 +78,8 @@ export class Dialer {
     this.#options.failed(error, this.#wait());
   }
 
-  #wait(): number {
-    const { redial, delayMs } = ended(this.#redial, performance.now(), this.#options.random());
+  #wait(code?: string): number {
+    const { redial, delayMs } = ended(this.#redial, performance.now(), this.#options.random(), code);
     this.#redial = redial;
     this.#state = 'waiting';
     // Keeps the process alive: a node that waits for its peer is at work.

@@ -22,6 +22,11 @@ export const REDIAL_MAX_MS = 30_000;
 /** A connection that lasts this long has worked, and failures are counted from 0 again. */
 export const LASTING_MS = 10_000;
 
+/** A peer that says one of these will say it again: it is another cluster's, too old, we ourselves, or has another link with us. */
+const POINTLESS_CODES = new Set(['ClusterMismatch', 'VersionMismatch', 'LeafToLeaf', 'SelfConnection', 'Duplicate']);
+/** As if so many attempts had failed: the last ceiling. */
+const POINTLESS_FAILURES = 7;
+
 export interface Redial {
   /** In a row, up to now. */
   readonly failures: number;
@@ -33,10 +38,13 @@ export const NEVER_DIALLED: Redial = { failures: 0, openedMs: null };
 
 export const opened = ({ failures }: Redial, nowMs: number): Redial => ({ failures, openedMs: nowMs });
 
-/** After an attempt has failed, or a connection has ended: how many ms to wait. `luck`: 0 <= luck < 1. */
-export function ended(before: Redial, nowMs: number, luck: number): { redial: Redial; delayMs: number } {
+/**
+ * After an attempt has failed, or a connection has ended: how many ms to wait. `code`: what it ended with. `luck`: 0 <=
+ * luck < 1.
+ */
+export function ended(before: Redial, nowMs: number, luck: number, code = ''): { redial: Redial; delayMs: number } {
   const hasLasted = before.openedMs !== null && nowMs - before.openedMs >= LASTING_MS;
-  const failures = hasLasted ? 0 : before.failures;
+  const failures = POINTLESS_CODES.has(code) ? POINTLESS_FAILURES : hasLasted ? 0 : before.failures;
   const ceilingMs = Math.min(REDIAL_MAX_MS, REDIAL_MIN_MS * 2 ** Math.min(failures, 30));
   return { redial: { failures: failures + 1, openedMs: null }, delayMs: luck * ceilingMs };
 }

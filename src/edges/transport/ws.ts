@@ -32,6 +32,11 @@ export interface SyncServerOptions {
   readonly accept: (connection: Connection) => void;
   /** Why a request may not become a connection, undefined when it may: for checks of its origin. Answered with 403. */
   readonly refusalOf?: ((request: IncomingMessage) => string | undefined) | undefined;
+  /**
+   * Answers a request that would like to be upgraded to something else, such as `h2c`, as if it did not: with this server
+   * attached, Node takes it for none of its own. Default: refused, as an upgrade that is none.
+   */
+  readonly answerOther?: ((request: IncomingMessage, socket: Duplex) => void) | undefined;
   /** Connections at a time; more are answered with 503. Default 256. */
   readonly connectionsMax?: number | undefined;
   /** Default `BUFFER_BYTES_MAX`. */
@@ -80,7 +85,7 @@ const CLOSE_REASON_BYTES_MAX = 123;
  * requests that are none. Listening, and closing the server, remain the caller's.
  */
 export function attachSyncServer(server: Server, options: SyncServerOptions): SyncServer {
-  const { accept, refusalOf, connectionsMax = 256, bufferBytesMax = BUFFER_BYTES_MAX } = options;
+  const { accept, refusalOf, answerOther, connectionsMax = 256, bufferBytesMax = BUFFER_BYTES_MAX } = options;
   const refused: Record<Refusal, number> = {
     garbage: 0,
     handshake: 0,
@@ -93,6 +98,9 @@ export function attachSyncServer(server: Server, options: SyncServerOptions): Sy
   const count = (refusal: Refusal): void => void refused[refusal]++;
 
   const upgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    if (answerOther !== undefined && request.headers.upgrade?.toLowerCase() !== 'websocket') {
+      return answerOther(request, socket);
+    }
     const refuse = (refusal: Refusal, status: string, text: string): void => {
       count(refusal);
       answer(socket, status, text);
@@ -112,7 +120,8 @@ export function attachSyncServer(server: Server, options: SyncServerOptions): Sy
   };
   const clientError = (_error: Error, socket: Duplex & { bytesWritten?: number }): void => {
     count('garbage');
-    // In the middle of an answer there is nothing that could be said.
+    // Whoever made the server may have an answer of its own; and in the middle of one there is nothing to say.
+    if (server.listenerCount('clientError') > 1) return;
     if (socket.bytesWritten === 0) answer(socket, '400 Bad Request', 'this is no HTTP');
     else socket.destroy();
   };
