@@ -148,8 +148,8 @@ export interface ReplicaCore {
   /** The monotonic time at which `tick` has something to do. */
   nextTickMs(): number;
   takeEffects(): Effect[];
-  /** Paths changed in the batch that the last `seal` closed, each once. Asked right after `seal`; for change feeds. */
-  takeChanged(): Path[];
+  /** Paths changed in the batch that the last `seal` closed, each once. Asked right after `seal`; for change feeds. null: too many. */
+  takeChanged(): Path[] | null;
   status(now: Now): ReplicaStatus;
   /** Says goodbye on every link; what follows is `seal`, and the end. */
   close(now: Now): void;

@@ -67,7 +67,7 @@ export interface FeedPage {
 
 type Phase =
   | { readonly type: 'live' }
-  | { readonly type: 'walking'; readonly since: Clock; readonly target: Clock; readonly remaining: Clock }
+  | { readonly type: 'walking'; readonly target: Clock; readonly remaining: Clock }
   | { readonly type: 'listing'; readonly target: Clock; cursor: Path; hasBegun: boolean };
 
 /** So many batches without a change in the range, and the position moves on by itself: what is elsewhere need not be walked over later. */
@@ -167,9 +167,7 @@ export class Feed {
     if (this.#isBelowFloor(remaining)) return this.#list();
     this.#forget();
     this.#unsettled = hasResidue ? clock.clone() : null;
-    this.#phase = remaining.isEmpty
-      ? LIVE
-      : { type: 'walking', since: this.#position, target: clock.clone(), remaining };
+    this.#phase = remaining.isEmpty ? LIVE : { type: 'walking', target: clock.clone(), remaining };
   }
 
   #list(): void {
@@ -189,7 +187,7 @@ export class Feed {
     return this.#page(items, this.#changed.size === 0 ? this.#source.clock.clone() : this.#position);
   }
 
-  #readWalk({ since, target, remaining }: Phase & { type: 'walking' }, limit: number): FeedPage {
+  #readWalk({ target, remaining }: Phase & { type: 'walking' }, limit: number): FeedPage {
     const paths = new Set(this.#source.walk(remaining, limit).map(({ path }) => path));
     const items: FeedItem[] = [];
     for (const path of paths) {
@@ -198,9 +196,7 @@ export class Feed {
       items.push(this.#state(path));
     }
     if (remaining.isEmpty) return this.#page(items, this.#goLive(target));
-    const walked = target.minus(remaining);
-    walked.addAll(since);
-    return this.#page(items, walked);
+    return this.#page(items, target.minus(remaining));
   }
 
   #readListing(phase: Phase & { type: 'listing' }, limit: number): FeedPage {

@@ -83,7 +83,6 @@ export class Link {
   #heard = 0;
   #partBytes = 0;
   readonly #effects: Effect[];
-  readonly #writer = new Writer();
 
   constructor(id: LinkId, mine: Clock, effects: Effect[], nowMs: number) {
     this.id = id;
@@ -154,8 +153,7 @@ export class Link {
     for (const { bytes, ack, batch, isPart } of this.#queue) {
       if (batch > durable) break;
       if (bytes === null) {
-        if (ack !== null)
-          this.#send(encodeMessage({ ...ack, type: 'ack', told: encodeClock(ack.told, this.#writer) }, ack.number));
+        if (ack !== null) this.#send(encodeMessage({ ...ack, type: 'ack', told: encodeClock(ack.told) }, ack.number));
       } else {
         if (isPart && this.#partBytes > 0 && this.#partBytes + bytes.length > WINDOW_BYTES_MAX) break;
         if (isPart) this.#partBytes += bytes.length;
@@ -191,14 +189,16 @@ export class Link {
 
   #take(clock: Clock): Uint8Array {
     if (clock.isEmpty) return new Uint8Array(0);
-    const bytes = encodeClock(clock, this.#writer);
+    const bytes = encodeClock(clock);
     clock.clear();
     return bytes;
   }
 }
 
+const writer = new Writer();
+
 /** A clock as messages carry it: nothing at all for an empty one. */
-export function encodeClock(clock: Clock, writer = new Writer()): Uint8Array {
+export function encodeClock(clock: Clock): Uint8Array {
   if (clock.isEmpty) return new Uint8Array(0);
   clock.write(writer.reset());
   return writer.finish();

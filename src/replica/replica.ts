@@ -97,7 +97,7 @@ export class Replica implements ReplicaCore {
   readonly #counts = new Map<string, number>();
   #effects: Effect[] = [];
   #changed = new Set<Path>();
-  #changedTaken: Path[] = [];
+  #changedTaken: Path[] | null = [];
   /** The link that what is learned now comes from. */
   #source: Link | null = null;
   #now: Now;
@@ -213,13 +213,13 @@ export class Replica implements ReplicaCore {
       this.engine.store.put(this.#fingerprintKey, this.#fingerprint.current.bytes());
       this.#isFingerprintChanged = false;
     }
-    this.#changedTaken = [...this.#changed];
+    this.#changedTaken = this.#changed.size < CHANGED_PATHS_MAX ? [...this.#changed] : null;
     this.#changed.clear();
     this.#isDirty = false;
     return this.#batch++;
   }
 
-  takeChanged(): Path[] {
+  takeChanged(): Path[] | null {
     return this.#changedTaken;
   }
 
@@ -303,7 +303,7 @@ export class Replica implements ReplicaCore {
       type: 'hello',
       versionMin: VERSION_MIN,
       versionMax: VERSION_MAX,
-      cluster: identity.cluster === null ? new Uint8Array(0) : unhex(identity.cluster),
+      cluster: unhex(identity.cluster ?? ''),
       node: unhex(identity.node),
       name: this.#options.name,
       role: this.#options.role,
@@ -691,7 +691,8 @@ export class Replica implements ReplicaCore {
     if (!link.isReady && now.monoMs - link.openedMs >= this.#pace.silenceMs) {
       return this.#hangUp(link, 'Silence', 'the peer did not get to comparing clocks');
     }
-    if (now.monoMs >= link.beatMs) {
+    // Not before the hello has left: a heartbeat overtakes what waits for the disk.
+    if (now.monoMs >= link.beatMs && link.bytesSent > 0) {
       link.beatMs = now.monoMs + jittered(this.#pace.heartbeatMs, 0.1, random);
       link.sayNow({ type: 'beat', wallMs: Math.max(0, Math.floor(now.wallMs)) });
     }
@@ -737,7 +738,8 @@ export class Replica implements ReplicaCore {
   nextTickMs(): number {
     let next = this.#guard.isBusy ? this.#now.monoMs : this.#sweepMs;
     for (const { link, sender } of this.#peers.values()) {
-      next = Math.min(next, link.beatMs, link.heardMs + this.#pace.silenceMs, sender.nextMs());
+      if (link.bytesSent > 0) next = Math.min(next, link.beatMs);
+      next = Math.min(next, link.heardMs + this.#pace.silenceMs, sender.nextMs());
       if (link.isReady)
         next = Math.min(next, link.checkMs, link.untold.isEmpty ? Number.POSITIVE_INFINITY : this.#toldAtMs(link));
     }
