@@ -45,20 +45,17 @@ export class Client {
     this.#base = parseNodeUrl(url);
   }
 
-  /** The answer's JSON. Throws a `Failure`: with the API's code, or `Unreachable`. */
-  async ask(
+  /** The answer's JSON, taken for what docs/HTTP.md says it is. Throws a `Failure`: with the API's code, or `Unreachable`. */
+  async ask<Answer extends object>(
     method: string,
     path: string,
     query: QueryValues = {},
     body?: unknown,
-  ): Promise<Readonly<Record<string, Json>>> {
+  ): Promise<Answer> {
     const response = await this.#send(method, path, query, body);
-    const text = await this.#read(response);
-    const json = parseObject(text);
-    const status = response.statusCode ?? 0;
-    if (json === undefined || (status >= 400 && typeof json['code'] !== 'string')) throw this.#stranger();
-    if (status < 400) return json;
-    throw new Failure(EXIT.failed, String(json['code']), String(json['detail']));
+    const json = parseObject(await this.#read(response));
+    if ((response.statusCode ?? 0) >= 400 || json === undefined) throw this.#refusal(json);
+    return json as Answer;
   }
 
   /** The events of a stream until it ends, however it does. Throws as `ask` before the first. */
@@ -70,11 +67,7 @@ export class Client {
   ): AsyncGenerator<ServerEvent> {
     const headers = lastId === undefined ? {} : { 'last-event-id': lastId };
     const response = await this.#send('GET', path, query, undefined, headers, signal);
-    if (response.statusCode !== 200) {
-      const problem = parseObject(await this.#read(response));
-      if (typeof problem?.['code'] !== 'string') throw this.#stranger();
-      throw new Failure(EXIT.failed, problem['code'], String(problem['detail']));
-    }
+    if (response.statusCode !== 200) throw this.#refusal(parseObject(await this.#read(response)));
     response.setTimeout(STREAM_SILENCE_MS, () => response.destroy());
     response.setEncoding('utf8');
     let rest = '';
@@ -141,7 +134,10 @@ export class Client {
     });
   }
 
-  #stranger(): Failure {
+  /** What an answer other than the one asked for means. */
+  #refusal(problem: Readonly<Record<string, Json>> | undefined): Failure {
+    const { code, detail } = problem ?? {};
+    if (typeof code === 'string' && typeof detail === 'string') return new Failure(EXIT.failed, code, detail);
     return new Failure(EXIT.unreachable, 'Unreachable', `what answers at ${this.#base.origin} is not a hearsay node`, {
       hint: 'Name the node with --url or HEARSAY_URL.',
     });

@@ -28,9 +28,16 @@ Exit codes:
   3  no node answers at the URL`;
 
 const VALUES = `
-A VALUE that is JSON is stored as such ('{"a":1}', 12, true, null), any other as text; --string takes all for text,
-and - reads it from standard input. What JSON cannot say has a tag: '{"$bigint":"12"}', '{"$date":"2030-01-01T00:00:00Z"}',
-'{"$bytes":"aGk="}', '{"$number":"NaN"}'. A value that begins with a dash stands behind --.`;
+What is JSON is stored as such ('{"a":1}', 12, true, null), all else as text;
+--string takes everything for text. What JSON cannot say has a tag:
+  '{"$bigint":"12"}'  '{"$date":"2030-01-01T00:00:00Z"}'  '{"$bytes":"aGk="}'
+Write -- before a value that begins with a dash.`;
+
+/** Scripts that ask for JSON get errors as JSON too, on standard error. */
+const isJson = process.argv.includes('--json');
+
+const jsonError = (code: string, message: string, hint?: string): string =>
+  `${JSON.stringify({ error: { code, message, ...(hint !== undefined && { hint }) } })}\n`;
 
 /** Help's last part. */
 const examples = (...lines: readonly string[]): string =>
@@ -41,7 +48,10 @@ const program = new Command('hearsay')
   .version(version)
   // Inherited by the commands: errors are thrown, and the exit code is decided in one place, below.
   .exitOverride()
-  .showHelpAfterError('(add --help for how it is used)')
+  .showHelpAfterError(isJson ? false : '(add --help for how it is used)')
+  .configureOutput({
+    outputError: (text, write) => write(isJson ? jsonError('Usage', text.replace(/^error: /, '').trim()) : text),
+  })
   .addHelpText(
     'after',
     `${examples('hearsay start', 'hearsay set greeting hello', 'hearsay get greeting', 'hearsay start --help')}\n${EXIT_CODES}`,
@@ -89,11 +99,13 @@ function nodeCommand(name: string, description: string): Command {
 }
 
 /** One that reads or writes at a place: a key, or a field of the map under it. */
-function placeCommand(name: string, description: string, types: readonly string[]): Command {
-  return nodeCommand(name, description)
+function placeCommand(name: string, description: string, types: readonly string[] = []): Command {
+  const command = nodeCommand(name, description)
     .argument('<key>')
-    .option('-f, --field <name>', "a field of the key's map; again for a map within", collect)
-    .addOption(new Option('-t, --type <type>', 'what to take it for').choices(types));
+    .option('-f, --field <name>', "a field of the key's map; again for a map within", collect);
+  return types.length === 0
+    ? command
+    : command.addOption(new Option('-t, --type <type>', 'what to take it for').choices(types));
 }
 
 const data = () => import('./commands/data.ts');
@@ -114,7 +126,7 @@ placeCommand('get', 'Print what is under a key.', TYPES)
   )
   .action(async (key: string, options: GetOptions) => (await data()).get(key, options));
 
-placeCommand('set', 'Set a register.', ['register'])
+placeCommand('set', 'Set a register.')
   .argument('<value>', 'JSON, or text; - reads standard input')
   .option('--ttl <duration>', 'let it expire: 500ms, 30s, 10m, 2h or 7d', parseDuration)
   .option('--string', 'take the value for text, whatever it looks like')
@@ -137,7 +149,7 @@ placeCommand('del', 'Delete what is under a key, of every type or of one.', TYPE
   )
   .action(async (key: string, options: PlaceOptions) => (await data()).del(key, options));
 
-placeCommand('incr', 'Add to a counter, and print the sum.', ['counter'])
+placeCommand('incr', 'Add to a counter, and print the sum.')
   .argument(
     '[amount]',
     'a whole number; less than 0 subtracts',
@@ -222,12 +234,22 @@ program
   .description('Run random clusters with faults in virtual time, and check that they converge.')
   .option(
     '--seed <number>',
-    'where the randomness begins; a failure prints the seed that repeats it',
-    parseCount(0, 2 ** 32 - 1),
+    'the first seed; each further run takes the next; default: random',
+    parseCount(0, 2 ** 31 - 1),
   )
-  .option('--runs <number>', 'how many clusters', parseCount(1, 1_000_000_000), 1_000)
-  .option('--json', 'print one line of JSON at the end')
-  .addHelpText('after', examples('hearsay simulate', 'hearsay simulate --seed 42 --runs 1'))
+  .option(
+    '--runs <number>',
+    'how many clusters; default: 1000, or no limit with --seconds',
+    parseCount(1, 1_000_000_000),
+  )
+  .option('--seconds <number>', 'stop after so much time', parseCount(1, 1_000_000))
+  .option('--profile <name>', 'one kind of clusters only; default: the seed chooses')
+  .option('--schedule <file>', 'run this schedule, as a failure printed it, and nothing else')
+  .option('--json', 'print the report as one line of JSON')
+  .addHelpText(
+    'after',
+    examples('hearsay simulate', 'hearsay simulate --seed 42 --runs 1', 'hearsay simulate --seconds 60 --json'),
+  )
   .action(async (options: SimulateOptions) => (await import('./commands/simulate.ts')).simulate(options));
 
 /** Who reads our output may stop reading (`hearsay ls | head`): then there is nothing left to do. */
@@ -245,8 +267,8 @@ try {
 function tell(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   const { code, message, hint, exitCode, cause } = failureOf(error);
-  if (process.argv.includes('--json')) {
-    process.stderr.write(`${JSON.stringify({ error: { code, message, ...(hint && { hint }) } })}\n`);
+  if (isJson) {
+    process.stderr.write(jsonError(code, message, hint));
   } else {
     process.stderr.write(
       `${paint('error:', 'red', process.stderr)} ${message} ${paint(`[${code}]`, 'dim', process.stderr)}\n`,

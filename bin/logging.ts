@@ -2,7 +2,7 @@
  * The node's log: pino's JSON lines on stderr for machines, readable lines when stderr is a terminal. Standard output stays
  * free for what a script wants to read.
  */
-import { pino } from 'pino';
+import { type BaseLogger, pino } from 'pino';
 import { oneLine, paint } from './output.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
@@ -10,21 +10,14 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 
 type Fields = Readonly<Record<string, unknown>>;
 
-type Log = (message: string, fields?: Fields) => void;
-
-/** What the store logs through. */
-export type Logger = Readonly<Record<'debug' | 'info' | 'warn' | 'error', Log>>;
+/** What the store logs through: pino's own methods. */
+export type Logger = Pick<BaseLogger, 'debug' | 'info' | 'warn' | 'error'>;
 
 export function createLogger(level: LogLevel, isTerminal = process.stderr.isTTY === true): Logger {
   // Synchronous: the last lines before an exit, or a crash, are the ones that matter.
   const destination = isTerminal ? { write: writePretty } : pino.destination({ dest: 2, sync: true });
   const timestamp = pino.stdTimeFunctions.isoTime;
-  const log = pino({ level, base: null, errorKey: 'error', timestamp, formatters: { level: nameLevel } }, destination);
-  const at =
-    (name: keyof Logger): Log =>
-    (message, fields = {}) =>
-      log[name](fields, message);
-  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+  return pino({ level, base: null, errorKey: 'error', timestamp, formatters: { level: nameLevel } }, destination);
 }
 
 /** "info" says more than 30. */

@@ -1,5 +1,5 @@
 /** Where systems differ, as functions of what they differ by, so that each can be tested on any. */
-import { hostname } from 'node:os';
+import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os';
 import { relative } from 'node:path';
 
 /**
@@ -8,11 +8,6 @@ import { relative } from 'node:path';
  */
 export function stopSignals(platform: NodeJS.Platform = process.platform): readonly NodeJS.Signals[] {
   return platform === 'win32' ? ['SIGINT', 'SIGBREAK', 'SIGHUP'] : ['SIGINT', 'SIGTERM', 'SIGHUP'];
-}
-
-/** A node's name for people, at most 64 characters: the machine's. It identifies nothing; ids are random. */
-export function defaultName(machine: string = hostname()): string {
-  return machine.split('.')[0]?.slice(0, 64) || 'node';
 }
 
 export interface OwnCommand {
@@ -35,3 +30,22 @@ export function ownCommand(
     ? { start: `${file} start`, client: file }
     : { start: 'hearsay start', client: 'hearsay' };
 }
+
+type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[] | undefined>>;
+
+const isAny = (host: string): boolean => host === '0.0.0.0' || host === '::';
+
+/** Whether only this machine can reach what listens there. */
+export const isLoopbackHost = (host: string): boolean => host === 'localhost' || host === '::1' || /^127\./.test(host);
+
+/** The addresses under which others reach what listens on `host`, the best first. */
+export function reachableHosts(host: string, interfaces: Interfaces = networkInterfaces()): readonly string[] {
+  if (!isAny(host)) return [host];
+  const all = Object.values(interfaces).flatMap((each) => each ?? []);
+  const outside = all.filter(({ internal, family, scopeid }) => !internal && (family === 'IPv4' || scopeid === 0));
+  const addresses = outside.toSorted((a, b) => a.family.localeCompare(b.family)).map(({ address }) => address);
+  return addresses.length === 0 ? ['127.0.0.1'] : addresses;
+}
+
+export const urlOf = (host: string, port: number): string =>
+  `http://${host.includes(':') ? `[${host}]` : host}:${port}`;

@@ -25,7 +25,7 @@ export class Writer {
 
   /** A copy of what was written. */
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.length);
+    return this.view().slice();
   }
 
   /** What was written, in the writer's own memory: valid until it is used again. */
@@ -35,13 +35,13 @@ export class Writer {
 
   /** What was written, as a byte string. */
   finishString(): string {
-    return toByteString(this.#bytes.subarray(0, this.length));
+    return toByteString(this.view());
   }
 
   #reserve(count: number): void {
     if (this.length + count <= this.#bytes.length) return;
     const grown = new Uint8Array(Math.max(this.#bytes.length * 2, this.length + count));
-    grown.set(this.#bytes.subarray(0, this.length));
+    grown.set(this.view());
     this.#bytes = grown;
   }
 
@@ -60,12 +60,9 @@ export class Writer {
     this.#bytes[this.length++] = value;
   }
 
-  /** An integer of ±(2^53 − 1), small magnitudes short: the sign, six bits and the rest as a varint. */
-  signed(value: number): void {
-    const magnitude = Math.abs(value);
-    const rest = Math.floor(magnitude / 64);
-    this.byte((value < 0 ? 1 : 0) + 2 * (magnitude % 64) + (rest > 0 ? 0x80 : 0));
-    if (rest > 0) this.varint(rest);
+  /** An integer of ±(2^52 − 1): small magnitudes of either sign are short. */
+  zigzag(value: number): void {
+    this.varint(value < 0 ? -2 * value - 1 : 2 * value);
   }
 
   bytes(value: Uint8Array): void {
@@ -95,12 +92,7 @@ export class Writer {
 
   /** `count` bytes of a non-negative integer, greatest first. */
   bigEndian(value: number, count: number): void {
-    this.#reserve(count);
-    for (let i = count - 1; i >= 0; i--) {
-      this.#bytes[this.length + i] = value % 256;
-      value = Math.floor(value / 256);
-    }
-    this.length += count;
+    for (let scale = 256 ** (count - 1); scale >= 1; scale /= 256) this.byte(Math.floor(value / scale) % 256);
   }
 }
 
@@ -125,7 +117,7 @@ export class Reader {
   }
 
   peek(): number {
-    if (this.at >= this.end) throw malformed('ends too early');
+    refuseUnless(!this.done, 'too short');
     return this.#bytes[this.at] as number;
   }
 
@@ -141,25 +133,20 @@ export class Reader {
     for (let i = 0; i < 8; i++) {
       const byte = this.byte();
       value += (byte & 0x7f) * scale;
-      if (byte < 0x80) {
-        if (!Number.isSafeInteger(value)) break;
-        return value;
-      }
+      if (byte < 0x80) return safeInteger(value);
       scale *= 128;
     }
-    throw malformed('an integer is too large');
+    throw malformed('an integer');
   }
 
-  signed(): number {
-    const first = this.byte();
-    const magnitude = ((first & 0x7f) >> 1) + (first < 0x80 ? 0 : 64 * this.varint());
-    if (!Number.isSafeInteger(magnitude)) throw malformed('an integer is too large');
-    return first % 2 === 0 ? magnitude : 0 - magnitude;
+  zigzag(): number {
+    const value = this.varint();
+    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
   }
 
   /** A view of the next `count` bytes: the reader's own memory, not a copy. */
   bytes(count: number): Uint8Array {
-    if (count > this.left) throw malformed('ends too early');
+    refuseUnless(count <= this.left, 'too short');
     this.at += count;
     return this.#bytes.subarray(this.at - count, this.at);
   }
@@ -176,17 +163,10 @@ export class Reader {
     return this.byteString(this.varint());
   }
 
-  bigEndian(count: number): number {
-    const bytes = this.bytes(count);
-    let value = 0;
-    for (const byte of bytes) value = value * 256 + byte;
-    return value;
-  }
-
   /** Where `byte` stands next, from the current position on; throws when it does not. */
   find(byte: number, from: number): number {
     const at = this.#bytes.indexOf(byte, from);
-    if (at < 0 || at >= this.end) throw malformed('ends too early');
+    refuseUnless(at >= 0 && at < this.end, 'too short');
     return at;
   }
 }
@@ -194,11 +174,25 @@ export class Reader {
 /** The code every unreadable byte ends in: from a peer it is refused and counted, from a disk it is reported. */
 export const malformed = (what: string): HearsayError => new HearsayError('Malformed', `malformed bytes: ${what}`);
 
+/** Throws `Malformed`, naming what was being read, unless all is as a `Writer` would have written it. */
+export function refuseUnless(isGood: boolean, what: string): asserts isGood {
+  if (!isGood) throw malformed(what);
+}
+
+/** The integer itself; throws `Malformed` beyond ±(2^53 − 1). */
+export function safeInteger(value: number): number {
+  refuseUnless(Number.isSafeInteger(value), 'an integer');
+  return value;
+}
+
 /** Bytes as a string of char codes 0–255. */
 export function toByteString(bytes: Uint8Array): string {
-  if (bytes.length <= 4096) return String.fromCharCode.apply(null, bytes as unknown as number[]);
   let text = '';
-  for (let i = 0; i < bytes.length; i += 4096) text += toByteString(bytes.subarray(i, i + 4096));
+  // In parts: a call takes only so many arguments.
+  for (let at = 0; at < bytes.length; at += 4096) {
+    // `apply`, not `...`: nine times as fast, and every path that is read goes through here.
+    text += String.fromCharCode.apply(null, bytes.subarray(at, at + 4096) as unknown as number[]);
+  }
   return text;
 }
 
@@ -215,6 +209,6 @@ export function decodeUtf8(bytes: Uint8Array): string {
   try {
     return decoder.decode(bytes);
   } catch {
-    throw malformed('text is not UTF-8');
+    throw malformed('text');
   }
 }

@@ -11,8 +11,9 @@
  *
  * Source: Gonçalves et al., *Concise server-wide causality management* (2015), §4; intervals as in Malkhi, Terry (2005).
  */
-import { malformed, type Reader, type Writer } from './bytes.ts';
+import { type Reader, refuseUnless, safeInteger, type Writer } from './bytes.ts';
 import type { Actor, Dot } from './dot.ts';
+import { firstIndex } from './search.ts';
 
 /** Sorted, inclusive, flat: [from, to, from, to, …]. */
 type Intervals = number[];
@@ -38,10 +39,7 @@ export class Clock implements DotSet {
   }
 
   has(actor: Actor, n: number): boolean {
-    const intervals = this.#actors.get(actor);
-    if (intervals === undefined) return false;
-    const at = firstEndingAtOrAfter(intervals, n);
-    return at < intervals.length && (intervals[at] as number) <= n;
+    return covers(this.#actors.get(actor), n, n);
   }
 
   /** The greatest n of `actor`, 0 when there is none. */
@@ -112,17 +110,15 @@ export class Clock implements DotSet {
   contains(other: Clock): boolean {
     for (const [actor, wanted] of other.#actors) {
       const mine = this.#actors.get(actor);
-      if (mine === undefined) return false;
       for (let i = 0; i < wanted.length; i += 2) {
-        const at = firstEndingAtOrAfter(mine, wanted[i + 1] as number);
-        if (at >= mine.length || (mine[at] as number) > (wanted[i] as number)) return false;
+        if (!covers(mine, wanted[i] as number, wanted[i + 1] as number)) return false;
       }
     }
     return true;
   }
 
   equals(other: Clock): boolean {
-    return this.actorCount === other.actorCount && this.contains(other) && other.contains(this);
+    return this.contains(other) && other.contains(this);
   }
 
   actors(): IterableIterator<Actor> {
@@ -157,17 +153,10 @@ export class Clock implements DotSet {
 
   /** The parts of `from`–`to` of `actor` that are not here, in order. */
   gaps(actor: Actor, from: number, to: number): { from: number; to: number }[] {
-    const intervals = this.#actors.get(actor) ?? [];
-    const gaps: { from: number; to: number }[] = [];
-    let next = from;
-    for (let at = firstEndingAtOrAfter(intervals, from); at < intervals.length; at += 2) {
-      const start = intervals[at] as number;
-      if (start > to) break;
-      if (start > next) gaps.push({ from: next, to: start - 1 });
-      next = (intervals[at + 1] as number) + 1;
-    }
-    if (next <= to) gaps.push({ from: next, to });
-    return gaps;
+    const rest = new Clock();
+    rest.add(actor, from, to);
+    rest.removeAll(this);
+    return rest.intervalsOf(actor);
   }
 
   /** Every dot. For tests and small clocks: a clock of a million events yields a million dots. */
@@ -226,7 +215,7 @@ export class Clock implements DotSet {
     return [high, low];
   }
 
-  /** About 11 bytes for an actor without gaps: 8 for its name, the rest for a variable-length interval. */
+  /** About 12 bytes for an actor without gaps: 8 for its name, the rest for a variable-length interval. */
   write(writer: Writer): void {
     writer.varint(this.#actors.size);
     for (const [actor, intervals] of this.#actors) {
@@ -240,71 +229,51 @@ export class Clock implements DotSet {
     const count = reader.varint();
     for (let i = 0; i < count; i++) {
       const actor = reader.byteString(8) as Actor;
-      if (clock.#actors.has(actor)) throw malformed('a clock names an actor twice');
+      refuseUnless(!clock.#actors.has(actor), 'a clock');
       clock.#actors.set(actor, readIntervals(reader));
     }
     return clock;
   }
-
-  /** The entry of one actor, as in `write` without its name. */
-  writeEntry(writer: Writer, actor: Actor): void {
-    writeIntervals(writer, this.#actors.get(actor) ?? []);
-  }
-
-  /** Adds an entry written by `writeEntry`. */
-  readEntry(reader: Reader, actor: Actor): void {
-    const intervals = readIntervals(reader);
-    for (let i = 0; i < intervals.length; i += 2) this.add(actor, intervals[i] as number, intervals[i + 1] as number);
-  }
 }
 
-/** count · 2 + (starts at 1), then the distances between bounds: a single interval from 1 costs one byte and its end. */
+/** How many, then the distances from each bound to the next: a handful of bytes for an actor without gaps. */
 function writeIntervals(writer: Writer, intervals: Intervals): void {
-  const fromOne = intervals[0] === 1;
-  writer.varint(intervals.length + (fromOne ? 1 : 0));
+  writer.varint(intervals.length / 2);
   let last = 0;
-  for (let i = fromOne ? 1 : 0; i < intervals.length; i++) {
-    writer.varint((intervals[i] as number) - last);
-    last = intervals[i] as number;
+  for (const bound of intervals) {
+    writer.varint(bound - last);
+    last = bound;
   }
 }
 
 function readIntervals(reader: Reader): Intervals {
-  const head = reader.varint();
-  const fromOne = head % 2 === 1;
-  const length = fromOne ? head - 1 : head;
-  if (length > 2 * reader.left + 2) throw malformed('a clock promises more intervals than there are bytes');
-  if (length === 0) throw malformed('a clock has an actor without events');
-  const intervals: Intervals = fromOne ? [1] : [];
-  let last = 0;
-  while (intervals.length < length) {
-    last += reader.varint();
-    if (!Number.isSafeInteger(last)) throw malformed('an event number is too large');
-    // Ends may equal their beginnings; beginnings leave a gap of at least one.
-    const isEnd = intervals.length % 2 === 1;
-    const previous = intervals.at(-1) ?? -1;
-    if (isEnd ? last < previous : last < previous + 2) throw malformed('the intervals of a clock overlap');
-    intervals.push(last);
+  const intervals: Intervals = [];
+  let last = -1;
+  for (let left = reader.varint(); left > 0; left--) {
+    // A beginning leaves a gap of at least one dot, and is at least 1.
+    const from = safeInteger(Math.max(last, 0) + reader.varint());
+    const to = safeInteger(from + reader.varint());
+    refuseUnless(from > last + 1, 'a clock');
+    intervals.push(from, to);
+    last = to;
   }
+  refuseUnless(last > 0, 'a clock');
   return intervals;
 }
 
 /** The index (even) of the first interval whose end is >= n; the length when there is none. */
-function firstEndingAtOrAfter(intervals: Intervals, n: number): number {
-  let low = 0;
-  let high = intervals.length / 2;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((intervals[2 * middle + 1] as number) < n) low = middle + 1;
-    else high = middle;
-  }
-  return 2 * low;
+const firstEndingAtOrAfter = (intervals: Intervals, n: number): number =>
+  2 * firstIndex(intervals.length / 2, (i) => (intervals[2 * i + 1] as number) >= n);
+
+function covers(intervals: Intervals | undefined, from: number, to: number): boolean {
+  if (intervals === undefined) return false;
+  const at = firstEndingAtOrAfter(intervals, to);
+  return at < intervals.length && (intervals[at] as number) <= from;
 }
 
 function insert(intervals: Intervals, from: number, to: number): boolean {
+  if (covers(intervals, from, to)) return false;
   const first = firstEndingAtOrAfter(intervals, from - 1);
-  if (first < intervals.length && (intervals[first] as number) <= from && (intervals[first + 1] as number) >= to)
-    return false;
   let end = first;
   let low = from;
   let high = to;

@@ -12,9 +12,15 @@ import { HearsayError } from './error.ts';
 /** 8 chars of 0–255: one writer. Print it with `formatActor`. */
 export type Actor = string & { readonly __actor: true };
 
+/**
+ * Event numbers and timestamps stay below it, so that the difference of two has room for a sign (`Writer.zigzag`). Enough
+ * for a million events a second for 140 years, and for microseconds since 1970 until 2112.
+ */
+export const NUMBERS_END: number = 2 ** 52;
+
 export interface Dot {
   readonly actor: Actor;
-  /** 1 … 2^53 − 1 */
+  /** 1 … 2^52 − 1 */
   readonly n: number;
 }
 

@@ -7,22 +7,36 @@
  * An index of what expires, and the means to heal a replica that lost events. src/replica puts streams, fingerprints and
  * a durable disk around this very class. There is no second join and no second index.
  *
- * What is stored beside the records:
+ * What is stored, per shard (the key begins with a letter and the shard's two bytes):
  *
+ *     r path → row            records
+ *     d dot → path            the dot index
+ *     g dot → ""              ghosts
  *     x expiry path → ""      records with a time to live
  *     e path → ""             rows without dots, kept for their residue alone
  *     s number → clock        residue shared by the records of one frame
  *     c…, f…                  the clock, the floors
  *     u                       the next number of shared residue, and the union of all residue
  */
-import { Reader } from './bytes.ts';
+import { fromByteString, Reader, toByteString, Writer } from './bytes.ts';
 import { Clock, type DotSet } from './clock.ts';
 import type { Actor } from './dot.ts';
-import { endOfPrefix, type Path } from './path.ts';
-import { EMPTY_ROW, expiryOf, join, NO_BYTES, type Residue, type Row, type SentRecord } from './record.ts';
+import type { Path } from './path.ts';
+import {
+  EMPTY_ROW,
+  expiryOf,
+  join,
+  NO_BYTES,
+  type Residue,
+  type Row,
+  readRow,
+  type SentRecord,
+  writeRow,
+} from './record.ts';
 import { keyOfNumber, numberOfKey, Records } from './records.ts';
 import type { OrderedStore } from './store.ts';
 import { StoredClock } from './stored-clock.ts';
+import { StoredMap, type ValueCodec } from './stored-map.ts';
 
 export { type Decision, type Edit, type HeldDot, keyOfNumber, numberOfKey } from './records.ts';
 
@@ -42,7 +56,31 @@ export const PATHS_END: Path = '\xff';
 /** Rows that share a residue: fewer carry it themselves, which costs no key of its own. */
 const SHARED_RESIDUE_RECORDS_MIN = 4;
 
+const writer = new Writer();
+
+const ROW: ValueCodec<Row> = {
+  encode(row) {
+    writeRow(writer.reset(), row);
+    return writer.finish();
+  },
+  decode: (bytes) => readRow(new Reader(bytes)),
+};
+const CLOCK: ValueCodec<Clock> = {
+  encode(clock) {
+    clock.write(writer.reset());
+    return writer.finish();
+  },
+  decode: (bytes) => Clock.read(new Reader(bytes)),
+};
+const PATH: ValueCodec<Path> = { encode: fromByteString, decode: toByteString };
+const NOTHING: ValueCodec<null> = { encode: () => NO_BYTES, decode: () => null };
+
+/** After every key. */
+const KEYS_END = '\u0100';
+
 export class Engine extends Records {
+  readonly store: OrderedStore;
+  readonly shard: number;
   readonly #observer: EngineObserver;
   readonly #storedClock: StoredClock;
   readonly #storedFloors: StoredClock;
@@ -53,29 +91,34 @@ export class Engine extends Records {
   /** Every dot that some row's residue covers and the clock lacks. */
   readonly #uncovered = new Clock();
   #isUncoveredChanged = false;
-  readonly #expiries: string;
-  readonly #empty: string;
-  readonly #residues: string;
-  readonly #union: string;
+  readonly #expiries: StoredMap<null>;
+  readonly #empty: StoredMap<null>;
+  readonly #residues: StoredMap<Clock>;
+  readonly #unionKey: string;
 
   constructor(store: OrderedStore, observer: EngineObserver = {}, shard = 0) {
-    super(store, shard);
+    const space = (letter: string): string => letter + String.fromCharCode(shard >> 8, shard & 0xff);
+    super(
+      new StoredMap(store, space('r'), ROW),
+      new StoredMap(store, space('d'), PATH),
+      new StoredMap(store, space('g'), NOTHING),
+    );
+    this.store = store;
+    this.shard = shard;
     this.#observer = observer;
-    this.#expiries = this.space('x');
-    this.#empty = this.space('e');
-    this.#residues = this.space('s');
-    this.#union = this.space('u');
-    this.#storedClock = new StoredClock(store, this.space('c'), this.clock);
-    this.#storedFloors = new StoredClock(store, this.space('f'), this.floors);
-    const union = store.get(this.#union);
+    this.#expiries = new StoredMap(store, space('x'), NOTHING);
+    this.#empty = new StoredMap(store, space('e'), NOTHING);
+    this.#residues = new StoredMap(store, space('s'), CLOCK);
+    this.#unionKey = space('u');
+    this.#storedClock = new StoredClock(store, space('c'), this.clock);
+    this.#storedFloors = new StoredClock(store, space('f'), this.floors);
+    const union = store.get(this.#unionKey);
     if (union !== undefined) {
       const reader = new Reader(union);
       this.#sharedNext = reader.varint();
       this.#uncovered.addAll(Clock.read(reader));
     }
-    for (const [key, value] of store.range(this.#residues, endOfPrefix(this.#residues))) {
-      this.#shared.set(numberOfKey(key.slice(this.#residues.length)), Clock.read(new Reader(value)));
-    }
+    for (const [key, residue] of this.#residues.range('', KEYS_END)) this.#shared.set(numberOfKey(key), residue);
   }
 
   /** Ends the actor: the next local event needs a new one. */
@@ -109,9 +152,8 @@ export class Engine extends Records {
 
   /** Paths of records that expired at or before `nowMs`, the longest expired first; at most `limit`. */
   expired(nowMs: number, limit: number): Path[] {
-    const x = this.#expiries;
-    return Array.from(this.store.range(x, x + keyOfNumber(nowMs + 1), { limit }), ([key]) =>
-      key.slice(x.length + 1 + key.charCodeAt(x.length)),
+    return Array.from(this.#expiries.range('', keyOfNumber(nowMs + 1), { limit }), ([key]) =>
+      key.slice(1 + key.charCodeAt(0)),
     );
   }
 
@@ -175,15 +217,13 @@ export class Engine extends Records {
     for (const [number, residue] of this.#shared) {
       if (!this.clock.contains(residue)) continue;
       this.#shared.delete(number);
-      this.store.delete(this.#residues + keyOfNumber(number));
+      this.#residues.delete(keyOfNumber(number));
     }
     if (this.hasResidue) return;
-    const e = this.#empty;
-    const empty = Array.from(this.store.range(e, endOfPrefix(e)), ([key]) => key.slice(e.length));
-    for (const path of empty) {
+    for (const [path] of [...this.#empty.range('', KEYS_END)]) {
       const row = this.read(path);
       if (row.entries.length === 0) this.write(path, row, EMPTY_ROW);
-      this.store.delete(e + path);
+      this.#empty.delete(path);
     }
   }
 
@@ -192,9 +232,8 @@ export class Engine extends Records {
    * there is, and the dot index is made anew from the records. Reads the whole store, and this replica needs a new actor.
    */
   shrinkToHeld(): void {
-    for (const space of [this.dots, this.ghostDots]) {
-      const keys = Array.from(this.store.range(space, endOfPrefix(space)), ([key]) => key);
-      for (const key of keys) this.store.delete(key);
+    for (const index of [this.dots, this.ghostDots]) {
+      for (const [key] of [...index.range('', KEYS_END)]) index.delete(key);
     }
     const held = new Clock();
     this.#uncovered.clear();
@@ -213,14 +252,14 @@ export class Engine extends Records {
 
   /** Writes the clock, the floors and the union of residue where they changed. Call it before every commit. */
   seal(): void {
-    this.#storedClock.save(this.writer);
-    this.#storedFloors.save(this.writer);
+    this.#storedClock.save(writer);
+    this.#storedFloors.save(writer);
     if (!this.#isUncoveredChanged) return;
     this.#isUncoveredChanged = false;
     this.#uncovered.removeAll(this.clock);
-    this.writer.reset().varint(this.#sharedNext);
-    this.#uncovered.write(this.writer);
-    this.store.put(this.#union, this.writer.finish());
+    writer.reset().varint(this.#sharedNext);
+    this.#uncovered.write(writer);
+    this.store.put(this.#unionKey, writer.finish());
   }
 
   protected override raiseFloor(actor: Actor, n: number): void {
@@ -248,8 +287,7 @@ export class Engine extends Records {
   #share(residue: Clock): number {
     const number = this.#sharedNext++;
     this.#shared.set(number, residue);
-    residue.write(this.writer.reset());
-    this.store.put(this.#residues + keyOfNumber(number), this.writer.finish());
+    this.#residues.put(keyOfNumber(number), residue);
     this.#uncover(residue);
     return number;
   }
@@ -263,12 +301,12 @@ export class Engine extends Records {
   protected override write(path: Path, before: Row, after: Row): void {
     super.write(path, before, after);
     if (after.residue instanceof Clock) this.#uncover(after.residue);
-    if (after.entries.length === 0 && after.residue !== null) this.store.put(this.#empty + path, NO_BYTES);
+    if (after.entries.length === 0 && after.residue !== null) this.#empty.put(path, null);
     const expiredBefore = expiryOf(before.entries);
     const expiresAfter = expiryOf(after.entries);
     if (expiredBefore !== expiresAfter) {
-      if (expiredBefore !== 0) this.store.delete(this.#expiries + keyOfNumber(expiredBefore) + path);
-      if (expiresAfter !== 0) this.store.put(this.#expiries + keyOfNumber(expiresAfter) + path, NO_BYTES);
+      if (expiredBefore !== 0) this.#expiries.delete(keyOfNumber(expiredBefore) + path);
+      if (expiresAfter !== 0) this.#expiries.put(keyOfNumber(expiresAfter) + path, null);
     }
     this.#observer.changed?.(path, before, after);
   }

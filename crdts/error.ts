@@ -16,3 +16,7 @@ export class HearsayError extends Error {
     this.facts = facts;
   }
 }
+
+/** What is too long, deep or large: `limit` is in the text and in the facts. */
+export const overLimit = (code: string, what: string, limit: number, advice: string): HearsayError =>
+  new HearsayError(code, `${what} is over the limit of ${limit}: ${advice}`, { limit });

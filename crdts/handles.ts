@@ -327,7 +327,7 @@ function* placesIn<W>(
   level: Path,
   start = level,
   end = endOfPrefix(level),
-  limit = Number.POSITIVE_INFINITY,
+  limit = Infinity,
   reverse = false,
 ): Generator<[string, Place<W>]> {
   for (; limit > 0; limit--) {

@@ -3,22 +3,20 @@
  * Start with `Replica` (replica.ts); read record.ts for the one join behind every type.
  */
 export { HearsayError } from './error.ts';
-export { type Actor, actorFrom, type Dot, formatActor, formatDot, parseActor } from './dot.ts';
-export { Clock, type DotSet } from './clock.ts';
-export { HybridTime, type Timestamp } from './timestamp.ts';
+export { type Actor, actorFrom } from './dot.ts';
 export type { Value } from './value.ts';
-export {
-  type BiasOption,
+export type {
+  BiasOption,
   CounterHandle,
   FlagHandle,
   Handles,
   MapHandle,
   Place,
   RegisterHandle,
-  type ScanItem,
-  type ScanOptions,
+  ScanItem,
+  ScanOptions,
   SetHandle,
-  type Thing,
-  type TtlOption,
+  Thing,
+  TtlOption,
 } from './handles.ts';
 export { Replica, type ReplicaOptions } from './replica.ts';

@@ -10,9 +10,9 @@
  *
  * Paths that begin with `SYSTEM` belong to the store itself (who stands behind an actor) and are no user's keys.
  */
-import { fromByteString, malformed, Reader, Writer } from './bytes.ts';
-import { HearsayError } from './error.ts';
-import { readValue, TEXT, type Value, writeText, writeValue } from './value.ts';
+import { fromByteString, Reader, refuseUnless, Writer } from './bytes.ts';
+import { overLimit } from './error.ts';
+import { readText, readValue, type Value, writeText, writeValue } from './value.ts';
 
 export type Path = string;
 
@@ -39,27 +39,24 @@ export const PATH_BYTES_MAX = 1024;
 /** The type that a byte of a path stands for. Throws `Malformed`. */
 export function typeNameOf(byte: number): TypeName {
   const type = TYPE_NAMES.get(byte);
-  if (type === undefined) throw malformed('a path with an unknown type');
+  refuseUnless(type !== undefined, PATH);
   return type;
 }
 
 export const SYSTEM: Path = '\x01';
 
 const writer = new Writer();
+/** What is unreadable, in errors. */
+const PATH = 'a path';
 
 const textPart = (text: string): Path => {
-  writer.reset().byte(TEXT);
-  writeText(writer, text);
+  writeText(writer.reset(), text);
   return writer.finishString();
 };
 
 const checked = (path: Path): Path => {
   if (path.length <= PATH_BYTES_MAX) return path;
-  throw new HearsayError(
-    'PathTooLong',
-    `a path of ${path.length} bytes is over the limit of ${PATH_BYTES_MAX}: shorten the key, field or element`,
-    { bytes: path.length, limit: PATH_BYTES_MAX },
-  );
+  throw overLimit('PathTooLong', 'a path in bytes', PATH_BYTES_MAX, 'shorten the key, field or element');
 };
 
 /** The prefix of everything under a key, whatever its type. */
@@ -73,8 +70,7 @@ export const fieldPrefix = (map: Path, field: string): Path => checked(map + tex
 
 /** The record of one element of a set. */
 export function elementPath(set: Path, element: Value): Path {
-  writer.reset();
-  writeValue(writer, element);
+  writeValue(writer.reset(), element);
   return checked(set + writer.finishString());
 }
 
@@ -121,17 +117,9 @@ export function parsePath(path: Path): ParsedPath {
       fields.push(readText(reader));
       continue;
     }
-    const typeEnd = reader.at;
-    const parsed: ParsedPath =
-      type === 'set' || type === 'set-remove-wins'
-        ? { key, fields, type, element: readValue(reader), typeEnd }
-        : { key, fields, type, typeEnd };
-    if (!reader.done) throw malformed('a path goes on after its end');
+    const isElement = type === 'set' || type === 'set-remove-wins';
+    const parsed = { key, fields, type, typeEnd: reader.at, ...(isElement && { element: readValue(reader) }) };
+    refuseUnless(reader.done, PATH);
     return parsed;
   }
-}
-
-function readText(reader: Reader): string {
-  if (reader.peek() !== TEXT) throw malformed('a path has a part that is not text');
-  return readValue(reader) as string;
 }

@@ -19,9 +19,9 @@
  * Sources: Almeida, Shoker, Baquero, *Delta state replicated data types* (2018), §5 (the causal CRDTs);
  * Gonçalves et al., *DottedDB* (2017), for the server-wide clock in the place of a context per record.
  */
-import { malformed, type Reader, type Writer } from './bytes.ts';
+import { type Reader, refuseUnless, type Writer } from './bytes.ts';
 import { Clock, type DotSet } from './clock.ts';
-import type { Actor } from './dot.ts';
+import { type Actor, NUMBERS_END } from './dot.ts';
 import type { Timestamp } from './timestamp.ts';
 
 /**
@@ -52,8 +52,10 @@ export interface Row {
   readonly residue: Residue;
 }
 
-export const EMPTY_ROW: Row = Object.freeze({ entries: Object.freeze([]), residue: null });
-export const NO_BYTES = new Uint8Array(0);
+export const EMPTY_ROW: Row = { entries: [], residue: null };
+export const NO_BYTES: Uint8Array = new Uint8Array(0);
+/** What is unreadable, in errors. */
+const RECORD = 'a record';
 
 const holds = (entries: readonly Entry[], dot: Entry): boolean =>
   entries.some((entry) => entry.n === dot.n && entry.actor === dot.actor);
@@ -98,21 +100,23 @@ export const isExpired = (entries: readonly Entry[], nowMs: number): boolean => 
   return expires !== 0 && expires <= nowMs;
 };
 
-/** The live dots that count at `nowMs`: all of them, or none when the record has expired. */
-export const liveEntries = (entries: readonly Entry[], nowMs: number): readonly Entry[] =>
-  isExpired(entries, nowMs) ? [] : entries.filter((entry) => entry.kind === 'live');
+export const ofKind = (entries: readonly Entry[], kind: EntryKind): Entry[] =>
+  entries.filter((entry) => entry.kind === kind);
 
-const GHOST = 1;
-const OMITTED = 2;
+/** The live dots that count at `nowMs`: all of them, or none when the record has expired. */
+export const liveEntries = (entries: readonly Entry[], nowMs: number): Entry[] =>
+  isExpired(entries, nowMs) ? [] : ofKind(entries, 'live');
+
+const KINDS: readonly EntryKind[] = ['live', 'ghost', 'omitted'];
 const HAS_EXPIRY = 4;
 
-const flagsOf = (entry: Entry): number =>
-  (entry.kind === 'ghost' ? GHOST : entry.kind === 'omitted' ? OMITTED : 0) | (entry.expires === 0 ? 0 : HAS_EXPIRY);
+const flagsOf = ({ kind, expires }: Entry): number => KINDS.indexOf(kind) + (expires === 0 ? 0 : HAS_EXPIRY);
 
-const kindOf = (flags: number): EntryKind => {
-  if (flags > 7 || (flags & 3) === 3) throw malformed('unknown flags of a dot');
-  return flags & GHOST ? 'ghost' : flags & OMITTED ? 'omitted' : 'live';
-};
+function kindOf(flags: number): EntryKind {
+  const kind = KINDS[flags % HAS_EXPIRY];
+  refuseUnless(kind !== undefined && flags < 2 * HAS_EXPIRY, RECORD);
+  return kind;
+}
 
 /** The row as it is stored: its residue, then its dots. */
 export function writeRow(writer: Writer, row: Row): void {
@@ -138,7 +142,7 @@ export function writeRow(writer: Writer, row: Row): void {
 /** Reads a stored row; payloads are views of the reader's bytes. Throws `Malformed`. */
 export function readRow(reader: Reader): Row {
   const tag = reader.byte();
-  if (tag > 2) throw malformed('unknown form of residue');
+  refuseUnless(tag <= 2, RECORD);
   const residue = tag === 0 ? null : tag === 1 ? reader.varint() : Clock.read(reader);
   const entries: Entry[] = [];
   while (!reader.done) {
@@ -181,10 +185,10 @@ export function writeRecords(writer: Writer, records: readonly SentRecord[]): vo
       const actor = actors.get(entry.actor) as number;
       // One byte for the flags and the first few actors; most messages name no more.
       writer.varint(8 * actor + flagsOf(entry));
-      writer.signed(entry.n - (lastN[actor] as number));
+      writer.zigzag(entry.n - (lastN[actor] as number));
       lastN[actor] = entry.n;
       if (entry.kind === 'omitted') continue;
-      writer.signed(entry.time - lastTime);
+      writer.zigzag(entry.time - lastTime);
       lastTime = entry.time;
       if (entry.expires !== 0) writer.varint(entry.expires);
       writer.blob(entry.body);
@@ -194,39 +198,35 @@ export function writeRecords(writer: Writer, records: readonly SentRecord[]): vo
 
 /** Reads all records to the reader's end; payloads are copies, so that they do not keep the message alive. */
 export function readRecords(reader: Reader, pathBytesMax: number): SentRecord[] {
-  const actorCount = reader.varint();
-  if (actorCount > reader.left / 8) throw malformed('a message promises more actors than it has bytes');
-  const actors = Array.from({ length: actorCount }, () => reader.byteString(8) as Actor);
-  const lastN = new Array<number>(actorCount).fill(0);
+  const actors: { readonly actor: Actor; lastN: number }[] = [];
+  for (let left = reader.varint(); left > 0; left--) actors.push({ actor: reader.byteString(8) as Actor, lastN: 0 });
   let lastTime = 0;
   const records: SentRecord[] = [];
   while (!reader.done) {
     const path = reader.byteStringBlob();
-    if (path.length > pathBytesMax) throw malformed('a path is too long');
+    refuseUnless(path.length <= pathBytesMax, RECORD);
     const head = reader.varint();
     const residue = head % 2 === 1 ? Clock.read(reader) : null;
-    const count = Math.floor(head / 2);
-    if (count > reader.left) throw malformed('a record promises more dots than it has bytes');
     const entries: Entry[] = [];
-    for (let i = 0; i < count; i++) {
+    for (let left = Math.floor(head / 2); left > 0; left--) {
       const first = reader.varint();
       const flags = first % 8;
-      const index = (first - flags) / 8;
-      const actor = actors[index];
-      if (actor === undefined) throw malformed('a dot of an actor that the message does not name');
+      const named = actors[(first - flags) / 8];
+      refuseUnless(named !== undefined, RECORD);
+      const { actor } = named;
       const kind = kindOf(flags);
-      const n = (lastN[index] as number) + reader.signed();
-      if (n < 1 || !Number.isSafeInteger(n)) throw malformed('an event number out of range');
-      lastN[index] = n;
-      if (kind === 'omitted') {
-        entries.push({ actor, n, time: 0, kind, expires: 0, body: NO_BYTES });
-        continue;
+      const n = named.lastN + reader.zigzag();
+      named.lastN = n;
+      let time = 0;
+      let expires = 0;
+      let body = NO_BYTES;
+      if (kind !== 'omitted') {
+        time = lastTime = lastTime + reader.zigzag();
+        if (flags >= HAS_EXPIRY) expires = reader.varint();
+        body = new Uint8Array(reader.blob());
       }
-      const time = lastTime + reader.signed();
-      if (time < 0 || !Number.isSafeInteger(time)) throw malformed('a timestamp out of range');
-      lastTime = time;
-      const expires = flags & HAS_EXPIRY ? reader.varint() : 0;
-      entries.push({ actor, n, time, kind, expires, body: new Uint8Array(reader.blob()) });
+      refuseUnless(n > 0 && n < NUMBERS_END && time >= 0 && time < NUMBERS_END, RECORD);
+      entries.push({ actor, n, time, kind, expires, body });
     }
     records.push({ path, entries, residue });
   }

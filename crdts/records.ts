@@ -1,13 +1,13 @@
 /**
- * Records in an ordered store, the clock they add up to, and the dot index that makes sync cost the difference.
+ * Records, the clock they add up to, and the dot index that makes sync cost the difference.
  * `Replica` (replica.ts) puts handles around it and works in memory alone. `Engine` (engine.ts) is what a durable node
  * adds: knowledge that comes in pieces, and a clock that outlives the process.
  *
- * What is stored, per shard (the key begins with a letter and the shard's two bytes):
+ * Always kept together:
  *
- *     r path → row            records
- *     d dot → path            the dot index: one entry for each dot held, live or ghost; sync walks it
- *     g dot → ""              ghosts, to find those that may be dropped
+ *     rows     path → row
+ *     dots     dot → path: the dot index, one entry for each dot held, live or ghost; sync walks it
+ *     ghosts   dot → null: those of them that are ghosts, to find those that may be dropped
  *
  * Always true: a dot is in the index iff it is in the row at that path; every dot held is in the clock; a dot in the clock
  * and not held was replaced, or was a ghost that this replica dropped (then its actor's floor is at least as high).
@@ -17,12 +17,11 @@
  * Sources: Gonçalves et al., *DottedDB* (2017), §III (node clock, key log); Brown et al., *Big(ger) sets* (2016) for the
  * decomposition of containers into records.
  */
-import { fromByteString, Reader, toByteString, Writer } from './bytes.ts';
 import { Clock } from './clock.ts';
-import type { Actor, Dot } from './dot.ts';
+import { type Actor, type Dot, NUMBERS_END } from './dot.ts';
 import { HearsayError } from './error.ts';
-import { endOfPrefix, type Path } from './path.ts';
-import { EMPTY_ROW, type Entry, join, NO_BYTES, type Row, readRow, type SentRecord, writeRow } from './record.ts';
+import type { Path } from './path.ts';
+import { EMPTY_ROW, type Entry, type EntryKind, join, type Row, type SentRecord } from './record.ts';
 import type { OrderedStore } from './store.ts';
 import type { Timestamp } from './timestamp.ts';
 
@@ -56,56 +55,47 @@ const WALK_GAP_MAX = 16;
 const ROWS_PAGE_MIN = 8;
 const ROWS_PAGE_MAX = 256;
 
+/** Dead dots that are looked up at a time: the dots of one actor often share a page of the index. */
+const DEAD_DOTS_MAX = 256;
+
 export class Records {
-  readonly store: OrderedStore;
-  readonly shard: number;
   /** The clock. Read it; only this class changes it. */
   readonly clock = new Clock();
   /** Per actor, up to where ghosts were dropped here or at whoever told us: as the clock of 1–n. */
   readonly floors = new Clock();
   /** The actor of this run, once `begin` was called. Read it; `begin` sets it. */
   actor: Actor | null = null;
-  readonly #rows: string;
-  protected readonly dots: string;
-  protected readonly ghostDots: string;
-  protected readonly writer = new Writer();
+  readonly #rows: OrderedStore<Row>;
+  protected readonly dots: OrderedStore<Path>;
+  protected readonly ghostDots: OrderedStore<null>;
 
-  constructor(store: OrderedStore, shard = 0) {
-    this.store = store;
-    this.shard = shard;
-    this.#rows = this.space('r');
-    this.dots = this.space('d');
-    this.ghostDots = this.space('g');
-  }
-
-  /** What the keys of one kind begin with. */
-  protected space(letter: string): string {
-    return letter + String.fromCharCode(this.shard >> 8, this.shard & 0xff);
+  constructor(rows: OrderedStore<Row>, dots: OrderedStore<Path>, ghosts: OrderedStore<null>) {
+    this.#rows = rows;
+    this.dots = dots;
+    this.ghostDots = ghosts;
   }
 
   /** Takes the actor that local events get from now on. It must be new: random, and never used before by anyone. */
   begin(actor: Actor): void {
-    if (this.clock.max(actor) !== 0) throw actorInUse();
+    if (this.clock.max(actor) !== 0) throw needsActor('ActorInUse');
     this.actor = actor;
   }
 
   // ---------------------------------------------------------------- reading
 
   read(path: Path): Row {
-    const bytes = this.store.get(this.#rows + path);
-    return bytes === undefined ? EMPTY_ROW : readRow(new Reader(bytes));
+    return this.#rows.get(path) ?? EMPTY_ROW;
   }
 
   /**
    * The rows with `start` <= path < `end`, rows without dots included, in path order or backwards. Reads ahead in small
    * pages, so that whoever iterates may write meanwhile: it sees what was there when its page was read.
    */
-  *rows(start: Path, end: Path, reverse = false): Generator<[Path, Row]> {
-    const r = this.#rows;
+  *rows(start: Path, end: Path, reverse = false): Generator<readonly [Path, Row]> {
     for (let limit = ROWS_PAGE_MIN; ; limit = Math.min(2 * limit, ROWS_PAGE_MAX)) {
-      const page = Array.from(this.store.range(r + start, r + end, { reverse, limit }));
-      for (const [key, value] of page) yield [key.slice(r.length), readRow(new Reader(value))];
-      const last = page.at(-1)?.[0].slice(r.length);
+      const page = Array.from(this.#rows.range(start, end, { reverse, limit }));
+      yield* page;
+      const last = page.at(-1)?.[0];
       if (last === undefined || page.length < limit) return;
       if (reverse) end = last;
       else start = `${last}\x00`;
@@ -119,21 +109,18 @@ export class Records {
   walk(remaining: Clock, limit: number): HeldDot[] {
     const found: HeldDot[] = [];
     for (const actor of [...remaining.actors()]) {
-      const prefix = this.dots + actor;
-      for (
-        let run = remaining.firstRun(actor, WALK_GAP_MAX);
-        run !== null;
-        run = remaining.firstRun(actor, WALK_GAP_MAX)
-      ) {
+      for (;;) {
+        const run = remaining.firstRun(actor, WALK_GAP_MAX);
+        if (run === null) break;
         let last = run.to;
-        for (const [key, value] of this.store.range(prefix + keyOfNumber(run.from), prefix + keyOfNumber(run.to + 1))) {
-          const n = numberOfKey(key.slice(prefix.length));
+        for (const [key, path] of this.dots.range(keyOfDot(actor, run.from), keyOfDot(actor, run.to + 1))) {
+          const { n } = dotOfKey(key);
           if (!remaining.has(actor, n)) continue;
           if (found.length === limit) {
             last = n - 1;
             break;
           }
-          found.push({ actor, n, path: toByteString(value) });
+          found.push({ actor, n, path });
         }
         remaining.remove(actor, run.from, last);
         if (last < run.to) return found;
@@ -144,18 +131,13 @@ export class Records {
 
   /** The ghosts held here, in dot order, after the dot `after`; at most `limit`. */
   ghosts(limit: number, after?: Dot): Dot[] {
-    const g = this.ghostDots;
-    const start = after === undefined ? g : g + after.actor + keyOfNumber(after.n + 1);
-    return Array.from(this.store.range(start, endOfPrefix(g), { limit }), ([key]) => ({
-      actor: key.slice(g.length, g.length + 8) as Actor,
-      n: numberOfKey(key.slice(g.length + 8)),
-    }));
+    const start = after === undefined ? '' : keyOfDot(after.actor, after.n + 1);
+    return Array.from(this.ghostDots.range(start, '\u0100', { limit }), ([key]) => dotOfKey(key));
   }
 
   /** Where `dot` is held; null when it is not. */
   pathOf(actor: Actor, n: number): Path | null {
-    const value = this.store.get(this.dots + actor + keyOfNumber(n));
-    return value === undefined ? null : toByteString(value);
+    return this.dots.get(keyOfDot(actor, n)) ?? null;
   }
 
   // ---------------------------------------------------------------- writing
@@ -163,11 +145,11 @@ export class Records {
   /** Carries out one operation as a new event of this replica's actor; null when the operation decides that nothing happens. */
   apply(edit: Edit, time: Timestamp): Dot | null {
     const actor = this.actor;
-    if (actor === null) throw new HearsayError('NoActor', 'this replica has no actor yet: call begin first');
+    if (actor === null) throw needsActor('NoActor');
     const before = this.read(edit.path);
     const dot = { actor, n: this.clock.max(actor) + 1 };
     // Somebody claimed events of this actor that it never had, up to the last number there is.
-    if (!Number.isSafeInteger(dot.n)) throw actorInUse();
+    if (dot.n >= NUMBERS_END) throw needsActor('ActorInUse');
     const decision = edit.decide(before.entries, dot);
     if (decision === null) return null;
     const { keep, kind, body, expires } = decision;
@@ -199,26 +181,23 @@ export class Records {
    */
   removeDead(scope: Clock, held: Clock): void {
     const dead = scope.minus(held);
-    while (!dead.isEmpty) {
-      for (const { actor, n, path } of this.walk(dead, 256)) {
-        const before = this.read(path);
-        const entries = before.entries.filter(
-          (entry) => entry.kind === 'ghost' || entry.n !== n || entry.actor !== actor,
-        );
-        if (entries.length < before.entries.length) this.write(path, before, { entries, residue: before.residue });
-      }
-    }
+    while (!dead.isEmpty) for (const { actor, n } of this.walk(dead, DEAD_DOTS_MAX)) this.#remove(actor, n, 'live');
   }
 
-  /** Drops one ghost and raises the floor of its actor; nothing where no such ghost is held. Whether it may go is the caller's to know (ghosts.ts). */
+  /** Drops a ghost and raises the floor of its actor; nothing where it is not held. Whether it may go is the caller's to know. */
   dropGhost(actor: Actor, n: number): void {
+    if (this.#remove(actor, n, 'ghost')) this.raiseFloor(actor, n);
+  }
+
+  /** Takes one dot out of its record; false where no such dot of that kind is held. */
+  #remove(actor: Actor, n: number, kind: EntryKind): boolean {
     const path = this.pathOf(actor, n);
-    if (path === null) return;
+    if (path === null) return false;
     const before = this.read(path);
-    const entries = before.entries.filter((entry) => entry.kind === 'live' || entry.n !== n || entry.actor !== actor);
-    if (entries.length === before.entries.length) return;
-    this.write(path, before, { entries, residue: before.residue });
-    this.raiseFloor(actor, n);
+    const entries = before.entries.filter((entry) => entry.n !== n || entry.actor !== actor || entry.kind !== kind);
+    if (entries.length === before.entries.length) return false;
+    this.write(path, before, { ...before, entries });
+    return true;
   }
 
   raiseFloors(floors: Clock): void {
@@ -235,29 +214,29 @@ export class Records {
 
   /** The one place where a row, its dot index and its ghosts change, all together. */
   protected write(path: Path, before: Row, after: Row): void {
-    if (after.entries.length === 0 && after.residue === null) {
-      this.store.delete(this.#rows + path);
-    } else {
-      writeRow(this.writer.reset(), after);
-      this.store.put(this.#rows + path, this.writer.finish());
-    }
+    if (after.entries.length === 0 && after.residue === null) this.#rows.delete(path);
+    else this.#rows.put(path, after);
     for (const entry of before.entries) {
       if (after.entries.includes(entry)) continue;
-      const key = entry.actor + keyOfNumber(entry.n);
-      this.store.delete(this.dots + key);
-      if (entry.kind === 'ghost') this.store.delete(this.ghostDots + key);
+      const key = keyOfDot(entry.actor, entry.n);
+      this.dots.delete(key);
+      if (entry.kind === 'ghost') this.ghostDots.delete(key);
     }
     for (const entry of after.entries) if (!before.entries.includes(entry)) this.index(path, entry);
   }
 
   protected index(path: Path, entry: Entry): void {
-    const key = entry.actor + keyOfNumber(entry.n);
-    this.store.put(this.dots + key, fromByteString(path));
-    if (entry.kind === 'ghost') this.store.put(this.ghostDots + key, NO_BYTES);
+    const key = keyOfDot(entry.actor, entry.n);
+    this.dots.put(key, path);
+    if (entry.kind === 'ghost') this.ghostDots.put(key, null);
   }
 }
 
-const actorInUse = (): HearsayError => new HearsayError('ActorInUse', 'this actor has written before: take a new one');
+/** `NoActor`: there is none yet. `ActorInUse`: it has written before, here or elsewhere. */
+const needsActor = (code: string): HearsayError => new HearsayError(code, 'this replica needs a new actor to write');
+
+const keyOfDot = (actor: Actor, n: number): string => actor + keyOfNumber(n);
+const dotOfKey = (key: string): Dot => ({ actor: key.slice(0, 8) as Actor, n: numberOfKey(key.slice(8)) });
 
 /** A number as a key part: how many bytes, then the bytes, greatest first. Sorts like the number, ends itself. */
 export function keyOfNumber(n: number): string {

@@ -10,16 +10,16 @@
  * What a durable node adds is in src/replica: streams instead of one message, pushes, members whose clocks let ghosts be
  * dropped. Here ghosts (about 20 bytes for each delete) stay until `forget` is told which clocks there are.
  */
-import { malformed, Reader, Writer } from './bytes.ts';
+import { Reader, refuseUnless, Writer } from './bytes.ts';
 import { checkRecord } from './check.ts';
 import { Clock } from './clock.ts';
 import type { Actor } from './dot.ts';
 import { HearsayError } from './error.ts';
 import { Handles } from './handles.ts';
-import { MemoryStore } from './memory.ts';
 import { PATH_BYTES_MAX } from './path.ts';
 import { readRecords, type SentRecord, writeRecords } from './record.ts';
 import { type Edit, Records } from './records.ts';
+import { SortedMap } from './sorted-map.ts';
 import { HybridTime } from './timestamp.ts';
 
 export interface ReplicaOptions {
@@ -37,7 +37,7 @@ export class Replica extends Handles<void> {
   readonly #time: HybridTime;
 
   constructor({ actor, nowMs }: ReplicaOptions) {
-    const mine = new Records(new MemoryStore());
+    const mine = new Records(new SortedMap(), new SortedMap(), new SortedMap());
     const time = new HybridTime();
     mine.begin(actor);
     super({
@@ -68,7 +68,7 @@ export class Replica extends Handles<void> {
     const known = mine.clock.intersect(theirs);
     const missing = mine.clock.minus(theirs);
     const records = new Map<string, SentRecord>();
-    for (const { path } of mine.walk(missing.clone(), Number.POSITIVE_INFINITY)) {
+    for (const { path } of mine.walk(missing.clone(), Infinity)) {
       records.set(path, { path, entries: mine.read(path).entries, residue: null });
     }
     const writer = new Writer();
@@ -86,7 +86,7 @@ export class Replica extends Handles<void> {
 
   #heldIn(scope: Clock): Clock {
     const held = new Clock();
-    for (const { actor, n } of this.#records.walk(scope.clone(), Number.POSITIVE_INFINITY)) held.add(actor, n);
+    for (const { actor, n } of this.#records.walk(scope.clone(), Infinity)) held.add(actor, n);
     return held;
   }
 
@@ -98,7 +98,7 @@ export class Replica extends Handles<void> {
   merge(changes: Uint8Array): void {
     const mine = this.#records;
     const reader = new Reader(changes);
-    if (reader.byte() !== FORMAT) throw malformed('not changes of a format known here');
+    refuseUnless(reader.byte() === FORMAT, 'changes');
     const told = Clock.read(reader);
     const known = Clock.read(reader);
     const floors = Clock.read(reader);
@@ -106,10 +106,7 @@ export class Replica extends Handles<void> {
     const records = readRecords(reader, PATH_BYTES_MAX);
     for (const record of records) checkRecord(record);
     if (!mine.clock.contains(known) || (held !== null && this.#isHeldOutside(told, known, records))) {
-      throw new HearsayError(
-        'ChangesOutOfOrder',
-        'these changes do not fit what this replica has seen: ask again with its clock of now',
-      );
+      throw new HearsayError('ChangesOutOfOrder', 'these changes are for another clock: ask again with that of now');
     }
     for (const { entries } of records) for (const { time } of entries) this.#time.observe(time, this.host.nowMs());
     mine.merge(records, told);
@@ -131,7 +128,7 @@ export class Replica extends Handles<void> {
   forget(clocks: readonly Uint8Array[]): void {
     const mine = this.#records;
     const all = clocks.map((clock) => Clock.read(new Reader(clock)));
-    for (const { actor, n } of mine.ghosts(Number.POSITIVE_INFINITY)) {
+    for (const { actor, n } of mine.ghosts(Infinity)) {
       const row = mine.read(mine.pathOf(actor, n) as string);
       const isMark = row.entries.some((entry) => entry.actor === actor && entry.n === n && entry.body.length > 0);
       if (!isMark && all.every((clock) => clock.has(actor, n))) mine.dropGhost(actor, n);

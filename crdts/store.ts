@@ -17,7 +17,7 @@ export type Key = string;
 export const KEY_BYTES_MAX = 1_900;
 
 /**
- * Throws `KeyTooLong` or `KeyEmpty` for a key that no store can hold; every `put` calls it first.
+ * Throws `KeyTooLong` or `KeyEmpty` for a key that no store can hold; every `put` of bytes calls it first.
  * Char codes above 255 are a bug of the caller and not looked for: that would cost a pass over every key.
  */
 export function checkKey(key: Key): void {
@@ -28,11 +28,12 @@ export function checkKey(key: Key): void {
   if (key.length === 0) throw new HearsayError('KeyEmpty', 'A key needs at least one byte.');
 }
 
-export interface OrderedStore {
+/** `V`: what is stored. Bytes, for what may be a disk; in memory alone it may be anything. */
+export interface OrderedStore<V = Uint8Array> {
   /** The value under `key`, or undefined (also for a key that no store can hold). The bytes are the caller's to read for as long as it likes, never to change. */
-  get(key: Key): Uint8Array | undefined;
-  /** Sets `key`; the store takes over `value`, which must not be changed afterwards. Throws `KeyTooLong`, `KeyEmpty`. */
-  put(key: Key, value: Uint8Array): void;
+  get(key: Key): V | undefined;
+  /** Sets `key`; the store takes over `value`, which must not be changed afterwards. A store of bytes throws `KeyTooLong`, `KeyEmpty`. */
+  put(key: Key, value: V): void;
   /** Removes `key`; a key that is not there is fine. */
   delete(key: Key): void;
   /**
@@ -41,7 +42,7 @@ export interface OrderedStore {
    * The store must not be written while the iteration is under way: collect first, then write.
    * Leaving the loop early releases whatever the iteration held.
    */
-  range(start: Key, end: Key, options?: RangeOptions): Iterable<readonly [Key, Uint8Array]>;
+  range(start: Key, end: Key, options?: RangeOptions): Iterable<readonly [Key, V]>;
 }
 
 export interface RangeOptions {

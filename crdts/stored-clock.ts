@@ -33,7 +33,7 @@ export class StoredClock {
     if (packed !== undefined) this.clock.addAll(Clock.read(new Reader(packed)));
     for (const [key, value] of store.range(this.#entryPrefix, endOfPrefix(this.#entryPrefix))) {
       const actor = key.slice(this.#entryPrefix.length) as Actor;
-      this.clock.readEntry(new Reader(value), actor);
+      this.clock.addAll(Clock.read(new Reader(value)));
       this.#single.add(actor);
     }
   }
@@ -62,7 +62,9 @@ export class StoredClock {
       this.#isReplaced = false;
     } else {
       for (const actor of this.#changed) {
-        this.clock.writeEntry(writer.reset(), actor);
+        const entry = new Clock();
+        for (const { from, to } of this.clock.intervalsOf(actor)) entry.add(actor, from, to);
+        entry.write(writer.reset());
         this.#store.put(this.#entryPrefix + actor, writer.finish());
       }
     }

@@ -24,4 +24,4 @@ export type { DialerStatus } from './edges/transport/dialer.ts';
 export type { Log, Logger } from './logger.ts';
 export type { LinkStatus, Pace, ReplicaStatus, Role } from './replica/contract.ts';
 export { open, type Store, type StoreEvents, type StoreStatus, type SyncedOptions } from './store.ts';
-export type { Watch, WatchChange, WatchItem, WatchMark, WatchOptions } from './watch.ts';
+export type { ListingBegins, ListingEnds, Watch, WatchChange, WatchItem, WatchOptions } from './watch.ts';

@@ -28,8 +28,8 @@ import { unreachable } from './protocol/unreachable.ts';
 import type { Effect, LinkId, Now, ReplicaCore, ReplicaStatus } from './replica/contract.ts';
 
 export interface NodeEvents {
-  /** A batch was sealed, and these paths have changed in it. The clock contains it, and nothing later. */
-  readonly sealed: (changed: readonly Path[]) => void;
+  /** A batch was sealed, and these paths have changed in it; null: too many to note. The clock contains it, and nothing later. */
+  readonly sealed: (changed: readonly Path[] | null) => void;
   /** Something was sent, received or made durable; at most once in a turn of the event loop. */
   readonly moved: () => void;
   /** The storage has failed, or the replica has; once. `lostCount` writes were pending and nobody awaits them. */
@@ -61,6 +61,8 @@ export class Node {
   #state: NodeState = 'open';
   #failure: HearsayError | undefined;
   #closing: Promise<void> | undefined;
+  /** From the end on: there is no storage to look into any more. */
+  #lastStatus: ReplicaStatus | undefined;
 
   /** What the writes of now wait for. */
   #commit = new Commit();
@@ -309,6 +311,8 @@ export class Node {
       { code: failure.code, reason: failure.message, cause: failure.cause },
       'the store has failed: it takes no more writes until it is opened again',
     );
+    // Half a batch may be among what is pending.
+    this.#storage.abandon(failure);
     let lostCount = 0;
     for (const commit of [...this.#commits.splice(0), this.#commit]) {
       lostCount += commit.unawaitedCount;
@@ -319,6 +323,11 @@ export class Node {
       this.#disconnect(link, 'StorageFailed', 'the store of this node has failed');
     }
     if (!isClosing || lostCount > 0) this.#events.failed(failure, lostCount);
+  }
+
+  /** Refuses writes from now on: the first step of closing, for those who have more to do before the rest. */
+  stopWriting(): void {
+    if (this.#state === 'open') this.#state = 'closing';
   }
 
   /**
@@ -332,8 +341,8 @@ export class Node {
 
   async #close(): Promise<void> {
     try {
-      if (this.#state === 'open') {
-        this.#state = 'closing';
+      this.stopWriting();
+      if (this.#state === 'closing') {
         await this.flush();
         this.#run(() => this.#replica.close(now()));
         await this.flush();
@@ -342,6 +351,7 @@ export class Node {
       if (this.#state !== 'failed') this.#state = 'closed';
       clearTimeout(this.#timer);
       await this.#allDisconnected();
+      this.#lastStatus = this.#replica.status(now());
       await this.#storage.close();
       this.#state = 'closed';
     }
@@ -372,7 +382,7 @@ export class Node {
   // ---------------------------------------------------------------- looking in
 
   status(): ReplicaStatus {
-    return this.#replica.status(now());
+    return this.#lastStatus ?? this.#replica.status(now());
   }
 }
 

@@ -98,9 +98,6 @@ export interface SyncedOptions {
 /** Not for users: what `open` calls, under a name that nobody else has. */
 const START = Symbol('start');
 
-/** As many paths as a replica notes for one batch; when there are more, the rest is missing. */
-const CHANGED_PATHS_MAX = 100_000;
-
 interface Served {
   readonly host: string;
   readonly port: number;
@@ -244,9 +241,8 @@ export class Store extends Handles<Write> {
     return watch;
   }
 
-  #sealed(changed: readonly Path[]): void {
-    const noted = changed.length < CHANGED_PATHS_MAX ? changed : null;
-    for (const watch of [...this.#watches]) watch.sealed(noted);
+  #sealed(changed: readonly Path[] | null): void {
+    for (const watch of [...this.#watches]) watch.sealed(changed);
   }
 
   // ---------------------------------------------------------------- peers
@@ -323,7 +319,7 @@ export class Store extends Handles<Write> {
     const served = this.#served;
     return {
       ...this.#node.status(),
-      state: this.#closing !== undefined && state === 'open' ? 'closing' : state,
+      state,
       failure: failure === undefined ? null : { code: failure.code, message: failure.message },
       storage: { kind, dir: this.#config.dir, pendingBytes },
       listening: served === null ? null : { host: served.host, port: served.port },
@@ -389,6 +385,7 @@ export class Store extends Handles<Write> {
   }
 
   async #close(): Promise<void> {
+    this.#node.stopWriting();
     this.#stop(null);
     try {
       await this.#served?.close();

@@ -46,15 +46,20 @@ export interface WatchChange {
 }
 
 /**
- * The frame of a full listing: for `since: 'start'`, and where `since` is so old that deletes since then were forgotten.
- * What is under the prefix and does not come between the two is not there any more.
+ * A full listing follows, up to `listing-ends`: for `since: 'start'`, and where `since` is so old that deletes since then
+ * were forgotten. What is under the prefix and does not come between the two is not there any more.
  */
-export interface WatchMark {
-  readonly type: 'listing-begins' | 'listing-ends';
+export interface ListingBegins {
+  readonly type: 'listing-begins';
   readonly clock: string;
 }
 
-export type WatchItem = WatchChange | WatchMark;
+export interface ListingEnds {
+  readonly type: 'listing-ends';
+  readonly clock: string;
+}
+
+export type WatchItem = WatchChange | ListingBegins | ListingEnds;
 
 /** Records or dots that are read at once; larger pages block the event loop longer. */
 const PAGE_MAX = 256;

@@ -1,7 +1,7 @@
 /**
  * A store in memory with what the HTTP API asks of one, and a client that says exactly what it is told to: for the tests of the edge.
  */
-import { createServer, request as httpRequest, type Server } from 'node:http';
+import { createServer, type IncomingMessage, request as httpRequest, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { actorFrom } from '../crdts/dot.ts';
 import { Engine } from '../crdts/engine.ts';
@@ -16,58 +16,70 @@ import { closeHttpServer, createHttpServer, listen } from '../src/edges/http/ser
 
 /** Its clocks are the numbers of its writes. Its feed keeps the newest state of each path, and is asked, never pushed. */
 export class FakeStore extends Handles<Writes> implements ApiStore {
-  readonly #changedAt: Map<Path, number>;
-  #wake: (() => void)[];
+  readonly #log: FakeLog;
+  #isClosed = false;
   /** Items that watchers took. */
   takenCount = 0;
-  /** Until it is resolved, no write becomes durable. */
-  gate: Promise<void> = Promise.resolve();
-  /** What the next write throws. */
-  nextFailure: Error | undefined;
-  #isClosed = false;
 
   constructor() {
     const engine = new Engine(new MemoryStore());
     const time = new HybridTime();
     engine.begin(actorFrom(Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8])));
-    let store!: FakeStore;
-    let count = 0;
+    const log: FakeLog = {
+      changedAt: new Map(),
+      count: 0,
+      waiting: [],
+      gate: Promise.resolve(),
+      nextFailure: undefined,
+    };
     super({
       entries: (path) => engine.read(path).entries,
       *scan(start, end, reverse) {
         for (const [path, { entries }] of engine.rows(start, end, reverse)) yield [path, entries];
       },
       write(edits) {
-        const failure = store.nextFailure;
-        store.nextFailure = undefined;
+        const failure = log.nextFailure;
+        log.nextFailure = undefined;
         if (failure !== undefined) throw failure;
         const dots: string[] = [];
         for (const edit of edits) {
           engine.apply(edit, time.next(Date.now()));
-          store.#changedAt.delete(edit.path);
-          store.#changedAt.set(edit.path, ++count);
-          dots.push(`0102030405060708:${count}`);
+          // Behind all others: a Map keeps the order of insertion.
+          log.changedAt.delete(edit.path);
+          log.changedAt.set(edit.path, ++log.count);
+          dots.push(`0102030405060708:${log.count}`);
         }
-        for (const wake of store.#wake.splice(0)) wake();
-        return store.gate.then(() => ({ dots }));
+        wakeAll(log);
+        return log.gate.then(() => ({ dots }));
       },
       nowMs: Date.now,
     });
-    this.#changedAt = new Map();
-    this.#wake = [];
-    store = this;
+    this.#log = log;
   }
 
-  async *watch(prefix: string, { since, signal }: WatchOptions): AsyncGenerator<ApiWatchItem> {
+  /** Until it is resolved, no write becomes durable. */
+  set gate(gate: Promise<void>) {
+    this.#log.gate = gate;
+  }
+
+  /** What the next write throws. */
+  set nextFailure(failure: Error) {
+    this.#log.nextFailure = failure;
+  }
+
+  watch(prefix: string, { since, signal }: WatchOptions): AsyncGenerator<ApiWatchItem> {
+    if (since === undefined || since === 'start' || /^\d+$/.test(since)) return this.#feed(prefix, since, signal);
+    throw new HearsayError('InvalidClock', `'${since}' is no clock`);
+  }
+
+  async *#feed(prefix: string, since: string | undefined, signal: AbortSignal): AsyncGenerator<ApiWatchItem> {
+    let seen = since === undefined || since === 'start' ? this.#now : Number(since);
     if (since === 'start') yield* this.#listing();
-    else if (since !== undefined && !/^\d+$/.test(since))
-      throw new HearsayError('InvalidClock', `'${since}' is no clock`);
-    let seen = Number(since === undefined || since === 'start' ? this.#now : since);
     while (!signal.aborted && !this.#isClosed) {
-      const next = [...this.#changedAt].find(([, at]) => at > seen);
+      const next = [...this.#log.changedAt].find(([, at]) => at > seen);
       if (next === undefined) {
         await new Promise<void>((resolve) => {
-          this.#wake.push(resolve);
+          this.#log.waiting.push(resolve);
           signal.addEventListener('abort', () => resolve());
         });
         continue;
@@ -80,13 +92,13 @@ export class FakeStore extends Handles<Writes> implements ApiStore {
   }
 
   get #now(): number {
-    return [...this.#changedAt.values()].at(-1) ?? 0;
+    return [...this.#log.changedAt.values()].at(-1) ?? 0;
   }
 
   *#listing(): Generator<ApiWatchItem> {
     const clock = String(this.#now);
     yield { type: 'listing-begins', clock: 'start' };
-    for (const path of this.#changedAt.keys()) yield { ...this.#changeAt(path, 0), clock: 'start' };
+    for (const path of this.#log.changedAt.keys()) yield { ...this.#changeAt(path, 0), clock: 'start' };
     yield { type: 'listing-ends', clock };
   }
 
@@ -110,8 +122,20 @@ export class FakeStore extends Handles<Writes> implements ApiStore {
 
   close(): void {
     this.#isClosed = true;
-    for (const wake of this.#wake.splice(0)) wake();
+    wakeAll(this.#log);
   }
+}
+
+interface FakeLog {
+  readonly changedAt: Map<Path, number>;
+  count: number;
+  readonly waiting: (() => void)[];
+  gate: Promise<void>;
+  nextFailure: Error | undefined;
+}
+
+function wakeAll({ waiting }: FakeLog): void {
+  for (const wake of waiting.splice(0)) wake();
 }
 
 export interface Answer {
@@ -251,9 +275,7 @@ export class EventReader {
     const request = httpRequest({ host: '127.0.0.1', port, path, agent: false, headers });
     this.close = () => request.destroy();
     request.on('error', () => this.#end());
-    const response = new Promise<import('node:http').IncomingMessage>(
-      (resolve) => void request.once('response', resolve),
-    );
+    const response = new Promise<IncomingMessage>((resolve) => void request.once('response', resolve));
     this.status = response.then(({ statusCode }) => statusCode ?? 0);
     this.headers = response.then((each) => each.headers);
     void response.then((each) => {

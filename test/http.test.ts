@@ -15,7 +15,7 @@ const logged: unknown[] = [];
 
 beforeEach(async () => {
   logged.length = 0;
-  node = await startApi({ logger: { error: (message, fields) => void logged.push({ message, ...fields }) } });
+  node = await startApi({ logger: { error: (fields, message) => void logged.push({ message, ...fields }) } });
 });
 
 afterEach(async () => {

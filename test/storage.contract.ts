@@ -5,6 +5,7 @@
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
+import { HearsayError } from '../crdts/error.ts';
 import { KEY_BYTES_MAX, type Key, type RangeOptions } from '../crdts/store.ts';
 import type { Storage } from '../src/edges/storage/contract.ts';
 
@@ -232,6 +233,23 @@ export function storageContract(name: string, open: () => Promise<OpenedStorage>
       expect(codeThrown(() => storage.range('', HIGHEST))).toBe('StorageClosed');
       await expect(storage.commit()).rejects.toMatchObject({ code: 'StorageClosed' });
       expect(storage.pendingBytes).toBe(0);
+    });
+
+    test('an abandoned storage takes nothing more, says why, and can be closed', async () => {
+      const storage = await openStorage();
+      storage.put('a', bytes('1'));
+      await storage.commit();
+      storage.put('b', bytes('half of a batch'));
+      const reason = new HearsayError('StorageFailed', 'given up by a test');
+      storage.abandon(reason);
+      storage.abandon(new HearsayError('StorageFull', 'only the first reason counts'));
+      expect(codeThrown(() => storage.put('c', bytes('3')))).toBe('StorageFailed');
+      expect(codeThrown(() => storage.delete('a'))).toBe('StorageFailed');
+      await expect(storage.commit()).rejects.toBe(reason);
+      expect(text(storage.get('a'))).toBe('1');
+      expect(storage.pendingBytes).toBe(0);
+      await storage.close();
+      expect(codeThrown(() => storage.put('c', bytes('3')))).toBe('StorageClosed');
     });
 
     test('whatever is written, read and committed, it reads like a sorted map', async () => {

@@ -295,7 +295,7 @@ describe('all types, over random histories', () => {
           expect(replica.changesSince(first.replica.clock).length, 'nothing is left to be said').toBeLessThan(200);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
   });
 
@@ -310,7 +310,7 @@ describe('all types, over random histories', () => {
           retryCount += live(count, history).retryCount;
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 200 },
     );
     expect(retryCount, 'changes did come out of order').toBeGreaterThan(0);
   });

@@ -24,31 +24,42 @@ export interface WriteOptions extends PlaceOptions {
   readonly string?: boolean;
 }
 
-type Answer = Readonly<Record<string, Json>>;
+interface Thing {
+  readonly type: string;
+  readonly value: Json;
+  readonly conflicts?: readonly Json[];
+}
+
+interface Listed {
+  readonly key: string;
+  readonly type: string;
+  readonly value?: Json;
+}
 
 const pathOf = (key: string): string => `/v1/keys/${keySegment(key)}`;
 
-/** The query that names a place. A field's type must be named; most fields are registers. */
-function placeQuery({ field, type }: PlaceOptions, typeDefault?: string): QueryValues {
-  return { type: type ?? (field === undefined ? typeDefault : (typeDefault ?? 'register')), field };
-}
+const placeQuery = ({ field, type }: PlaceOptions, typeDefault?: string): QueryValues => ({
+  type: type ?? typeDefault,
+  field,
+});
 
 export async function get(key: string, options: GetOptions): Promise<void> {
   const client = new Client(options.url);
   if (options.has !== undefined) {
     const element = JSON.stringify(parseValue(options.has, options.string === true));
-    const answer = await client.ask('GET', pathOf(key), { ...placeQuery(options, 'set'), element });
-    await (options.json ? printJson(answer) : print(String(answer['value'])));
-    if (answer['value'] === false) process.exitCode = EXIT.failed;
+    const query = { ...placeQuery(options, 'set'), element };
+    const answer = await client.ask<{ value: boolean }>('GET', pathOf(key), query);
+    await (options.json ? printJson(answer) : print(String(answer.value)));
+    if (!answer.value) process.exitCode = EXIT.failed;
     return;
   }
-  const answer = await client.ask('GET', pathOf(key), placeQuery(options));
+  const answer = await client.ask<Thing | { values: readonly Thing[] }>('GET', pathOf(key), placeQuery(options));
   if (options.json) return printJson(answer);
-  const values = (answer['values'] ?? [answer]) as readonly Answer[];
+  const values = 'values' in answer ? answer.values : [answer];
   for (const { type, value, conflicts } of values) {
-    const label = values.length > 1 ? `${String(type)}\t` : '';
-    for (const line of linesOf(String(type), value ?? null)) await print(label + line);
-    if (Array.isArray(conflicts)) note(`${conflicts.length} concurrent values, this one won; --json shows them all`);
+    const label = values.length > 1 ? `${type}\t` : '';
+    for (const line of linesOf(type, value)) await print(label + line);
+    if (conflicts !== undefined) note(`${conflicts.length} concurrent values, this one won; --json shows them all`);
   }
 }
 
@@ -68,8 +79,9 @@ export async function del(key: string, options: PlaceOptions): Promise<void> {
 
 export async function incr(key: string, amount: number, options: PlaceOptions): Promise<void> {
   const query = placeQuery(options, 'counter');
-  const answer = await new Client(options.url).ask('POST', pathOf(key), query, { op: 'add', amount });
-  await (options.json ? printJson(answer) : print(valueText(answer['value'] ?? null)));
+  const client = new Client(options.url);
+  const answer = await client.ask<{ value: Json }>('POST', pathOf(key), query, { op: 'add', amount });
+  await (options.json ? printJson(answer) : print(valueText(answer.value)));
 }
 
 /** `add` and `remove`: a request for each element, in order. Those before one that fails are written. */
@@ -93,7 +105,7 @@ export async function setFlag(value: boolean, key: string, options: WriteOptions
 }
 
 /** A write that went well says nothing, unless it is asked to. */
-const tell = (options: NodeOptions, answer: Answer): Promise<void> | undefined =>
+const tell = (options: NodeOptions, answer: object): Promise<void> | undefined =>
   options.json ? printJson(answer) : undefined;
 
 export interface ListOptions extends NodeOptions {
@@ -102,6 +114,11 @@ export interface ListOptions extends NodeOptions {
   readonly all?: boolean;
   readonly reverse?: boolean;
   readonly keys?: boolean;
+}
+
+interface Page {
+  readonly items: readonly Listed[];
+  readonly next: string | null;
 }
 
 /** The most that one request gives. */
@@ -113,27 +130,26 @@ export async function list(prefix: string, options: ListOptions): Promise<void> 
   let after: string | undefined = options.after;
   let isFirst = true;
   while (left > 0) {
-    const answer: Answer = await client.ask('GET', '/v1/keys', {
+    const { items, next }: Page = await client.ask<Page>('GET', '/v1/keys', {
       prefix,
       after,
       limit: Math.min(left, PAGE_KEYS_MAX),
       reverse: options.reverse ? 'true' : undefined,
       values: options.keys ? undefined : 'true',
     });
-    const items = answer['items'] as readonly Answer[];
     for (const line of lines(items, options, isFirst)) await print(line);
     isFirst = false;
     left -= new Set(items.map(({ key }) => key)).size;
-    if (answer['next'] === null) return;
-    after = String(answer['next']);
+    if (next === null) return;
+    after = next;
   }
   note(`there are more: --after ${JSON.stringify(after)}, or --all`);
 }
 
-function lines(items: readonly Answer[], { json, keys }: ListOptions, isFirst: boolean): string[] {
+function lines(items: readonly Listed[], { json, keys }: ListOptions, isFirst: boolean): string[] {
   if (json) return items.map((item) => JSON.stringify(item));
-  if (keys) return [...new Set(items.map(({ key }) => oneLine(String(key))))];
-  const rows = items.map(({ key, type, value }) => [oneLine(String(key)), String(type), valueCell(value)]);
+  if (keys) return [...new Set(items.map(({ key }) => oneLine(key)))];
+  const rows = items.map(({ key, type, value }) => [oneLine(key), type, valueCell(value)]);
   const all = table(['KEY', 'TYPE', 'VALUE'], rows);
   return items.length === 0 || (!isFirst && process.stdout.isTTY) ? all.slice(1) : all;
 }

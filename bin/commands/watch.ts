@@ -58,7 +58,7 @@ function lineOf({ event, data }: ServerEvent): string | undefined {
   if (event !== 'change') return undefined;
   const fields = (data['fields'] ?? []) as readonly string[];
   const place = [data['key'] as string, ...fields].map(oneLine).join(' → ');
-  return [place, data['type'], stateOf(data)].join('\t');
+  return [place, data['type'] as string, stateOf(data)].join('\t');
 }
 
 function stateOf({ element, value, isPresent }: ServerEvent['data']): string {

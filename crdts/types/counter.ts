@@ -20,12 +20,12 @@
  *
  * Sources: Shapiro et al. (2011), §3.1 (PN-counter); the marks are ours, checked by the counter model (docs/decisions/0004).
  */
-import { malformed, Reader, Writer } from '../bytes.ts';
+import { Reader, refuseUnless, Writer } from '../bytes.ts';
 import type { Actor } from '../dot.ts';
 import type { Edit } from '../records.ts';
 import { HearsayError } from '../error.ts';
 import type { Path } from '../path.ts';
-import type { Entry } from '../record.ts';
+import { type Entry, ofKind } from '../record.ts';
 
 interface Totals {
   readonly plus: number;
@@ -79,10 +79,9 @@ function greatest(chains: Iterable<Chain>): Map<string, Chain> {
   return byKey;
 }
 
-const chainsOf = (entries: readonly Entry[]): Chain[] => entries.filter((entry) => entry.kind === 'live').map(chainOf);
+const chainsOf = (entries: readonly Entry[]): Chain[] => ofKind(entries, 'live').map(chainOf);
 
-const marksOf = (entries: readonly Entry[]): Chain[] =>
-  entries.filter((entry) => entry.kind === 'ghost').flatMap(({ body }) => readMark(body));
+const marksOf = (entries: readonly Entry[]): Chain[] => ofKind(entries, 'ghost').flatMap(({ body }) => readMark(body));
 
 /** The exact value; 0n for a counter that is not there. */
 export function counterValue(entries: readonly Entry[]): bigint {
@@ -96,40 +95,38 @@ export function counterValue(entries: readonly Entry[]): bigint {
 }
 
 /** True while an addition survives, even one of sum 0. */
-export const isCounterPresent = (entries: readonly Entry[]): boolean => entries.some((entry) => entry.kind === 'live');
+export const isCounterPresent = (entries: readonly Entry[]): boolean => ofKind(entries, 'live').length > 0;
 
 /** Adds `amount`, a safe integer of either sign; throws `InvalidAmount` for anything else. */
 export function addToCounter(path: Path, amount: number): Edit {
   if (!Number.isSafeInteger(amount)) {
-    throw new HearsayError('InvalidAmount', `a counter adds whole numbers up to ±(2^53 − 1), not ${amount}`, {
+    throw new HearsayError('InvalidAmount', `a counter adds safe integers, not ${amount}`, {
       amount,
     });
   }
-  const more: Totals = { plus: Math.max(0, amount), minus: Math.max(0, -amount) };
   return {
     path,
-    decide(seen, dot) {
-      const own = newestChain(seen, dot.actor);
-      const chain = own === undefined ? undefined : chainOf(own);
-      const plus = (chain?.plus ?? 0) + more.plus;
-      const minus = (chain?.minus ?? 0) + more.minus;
-      const fits = chain !== undefined && Number.isSafeInteger(plus) && Number.isSafeInteger(minus);
+    decide(seen, { actor, n }) {
+      const [own] = ofKind(seen, 'live')
+        .filter((entry) => entry.actor === actor)
+        .sort((a, b) => b.n - a.n);
+      const fresh: Chain = { actor, begin: n, plus: 0, minus: 0 };
+      const extended = grown(own === undefined ? fresh : chainOf(own), amount);
+      const fits = Number.isSafeInteger(extended.plus) && Number.isSafeInteger(extended.minus);
       writer.reset();
-      writeTotals(fits ? { ...chain, plus, minus } : { actor: dot.actor, begin: dot.n, ...more });
+      writeTotals(fits ? extended : grown(fresh, amount));
+      // The only chain that its actor may extend is the newest: that ended those before it.
       const keep = fits ? seen.filter((entry) => entry !== own) : seen;
       return { keep, kind: 'live', body: writer.finish(), expires: 0 };
     },
   };
 }
 
-/** The only chain that `actor` may extend: a newer one ended those before it. */
-function newestChain(seen: readonly Entry[], actor: Actor): Entry | undefined {
-  let newest: Entry | undefined;
-  for (const entry of seen) {
-    if (entry.kind === 'live' && entry.actor === actor && entry.n > (newest?.n ?? 0)) newest = entry;
-  }
-  return newest;
-}
+const grown = (chain: Chain, amount: number): Chain => ({
+  ...chain,
+  plus: chain.plus + Math.max(0, amount),
+  minus: chain.minus + Math.max(0, -amount),
+});
 
 /** Sets the counter to 0 as seen here; concurrent additions survive. Nothing where no addition is known. */
 export const resetCounter = (path: Path): Edit => ({
@@ -159,12 +156,11 @@ function chainsThatMayGrow(chains: readonly Chain[], self: Actor): Chain[] {
 }
 
 /** Throws `Malformed` where a counter's dot has a payload that is none. For dots that come from a peer. */
-export function checkCounterEntry(entry: Entry): void {
-  const reader = new Reader(entry.body);
-  if (entry.kind === 'ghost') readMark(entry.body);
-  else readTotals(reader);
-  if (entry.expires !== 0) throw malformed('a counter with a time to live');
-  if (entry.kind === 'live' && !reader.done) throw malformed("a counter's payload goes on after its end");
+export function checkCounterEntry({ kind, body, expires }: Entry): void {
+  const reader = new Reader(body);
+  if (kind === 'ghost') return void readMark(body);
+  readTotals(reader);
+  refuseUnless(reader.done && expires === 0, 'a counter');
 }
 
 /** The event number that a live dot's chain began with. */

@@ -10,63 +10,53 @@
  *
  * Source: Shapiro et al., *A comprehensive study of convergent and commutative replicated data types* (2011), §3.2 (MV- and LWW-register).
  */
-import { malformed, Reader, Writer } from '../bytes.ts';
+import { Reader, refuseUnless, Writer } from '../bytes.ts';
 import type { Edit } from '../records.ts';
-import { HearsayError } from '../error.ts';
 import type { Path } from '../path.ts';
-import { type Entry, liveEntries, NO_BYTES } from '../record.ts';
-import { readValue, type Value, writeValue } from '../value.ts';
-
-/** Larger values are refused: they belong into a file with its name in the store, or into parts. */
-export const VALUE_BYTES_MAX = 1024 * 1024;
+import { type Entry, liveEntries, NO_BYTES, ofKind } from '../record.ts';
+import { checkSize, readValue, type Value, writeValue } from '../value.ts';
 
 const writer = new Writer();
 
 /** The payload of a value. Throws `InvalidValue`, `ValueTooDeep`, `ValueTooLarge`. */
 export function encodeValue(value: Value): Uint8Array {
   writeValue(writer.reset(), value);
-  if (writer.length <= VALUE_BYTES_MAX) return writer.finish();
-  throw new HearsayError(
-    'ValueTooLarge',
-    `a value of ${writer.length} bytes is over the limit of ${VALUE_BYTES_MAX}: split it`,
-    {
-      bytes: writer.length,
-      limit: VALUE_BYTES_MAX,
-    },
-  );
+  checkSize(writer);
+  return writer.finish();
 }
 
 /** The value of a payload. Throws `Malformed`. */
 export function decodeValue(payload: Uint8Array): Value {
   const reader = new Reader(payload);
   const value = readValue(reader);
-  if (!reader.done) throw malformed('a value goes on after its end');
+  refuseUnless(reader.done, 'a value');
   return value;
 }
 
-/** Live dots, the winner first. */
-export const byPrecedence = (live: readonly Entry[]): Entry[] =>
-  live.toSorted((a, b) => b.time - a.time || b.n - a.n || (b.actor > a.actor ? 1 : -1));
-
-export function registerValue(entries: readonly Entry[], nowMs: number): Value | undefined {
-  const live = liveEntries(entries, nowMs);
-  const winner = live.length > 1 ? byPrecedence(live)[0] : live[0];
-  return winner === undefined ? undefined : decodeValue(winner.body);
-}
+/** The greater timestamp first, then the greater dot. */
+const byPrecedence = (a: Entry, b: Entry): number => b.time - a.time || b.n - a.n || (b.actor > a.actor ? 1 : -1);
 
 /** Every concurrent value, the winner first; one value when there is no conflict, none when there is no value. */
 export const registerConflicts = (entries: readonly Entry[], nowMs: number): Value[] =>
-  byPrecedence(liveEntries(entries, nowMs)).map(({ body }) => decodeValue(body));
+  liveEntries(entries, nowMs)
+    .toSorted(byPrecedence)
+    .map(({ body }) => decodeValue(body));
+
+export const registerValue = (entries: readonly Entry[], nowMs: number): Value | undefined =>
+  registerConflicts(entries, nowMs)[0];
 
 /** `expires`: wall time in ms at which the value ends, 0 = never. */
-export function setRegister(path: Path, value: Value, expires: number): Edit {
-  const body = encodeValue(value);
-  return { path, decide: () => ({ keep: [], kind: 'live', body, expires }) };
-}
+export const setRegister = (path: Path, value: Value, expires: number): Edit =>
+  overwrite(path, encodeValue(value), expires);
 
-/** The delete of every type that has no rule of its own: a ghost in the place of all dots seen; nothing where nothing lives. */
+/** The write of every type that has no rule of its own: a live dot in the place of all dots seen. */
+export const overwrite = (path: Path, body: Uint8Array, expires: number): Edit => ({
+  path,
+  decide: () => ({ keep: [], kind: 'live', body, expires }),
+});
+
+/** The delete of every such type: a ghost in the place of all dots seen; nothing where nothing lives. */
 export const removeRecord = (path: Path): Edit => ({
   path,
-  decide: (seen) =>
-    seen.some((entry) => entry.kind === 'live') ? { keep: [], kind: 'ghost', body: NO_BYTES, expires: 0 } : null,
+  decide: (seen) => (ofKind(seen, 'live').length > 0 ? { keep: [], kind: 'ghost', body: NO_BYTES, expires: 0 } : null),
 });

@@ -14,7 +14,7 @@
 import type { Edit } from '../records.ts';
 import type { Path } from '../path.ts';
 import { type Entry, liveEntries, NO_BYTES } from '../record.ts';
-import { removeRecord } from './register.ts';
+import { overwrite, removeRecord } from './register.ts';
 
 const OFF = Uint8Array.of(0);
 
@@ -27,16 +27,10 @@ export function isOn(entries: readonly Entry[], nowMs: number): boolean {
 }
 
 /** `expires`: wall time in ms, 0 = never. With off-wins an expiring on leaves neither on nor off, which reads as off. */
-export const turnOn = (path: Path, expires: number): Edit => ({
-  path,
-  decide: () => ({ keep: [], kind: 'live', body: NO_BYTES, expires }),
-});
+export const turnOn = (path: Path, expires: number): Edit => overwrite(path, NO_BYTES, expires);
 
 /** on-wins: a ghost, or nothing where it is off already. */
 export const turnOff = removeRecord;
 
 /** off-wins: a live dot that says so, also where nothing is known: a concurrent on must lose. */
-export const turnOffForGood = (path: Path): Edit => ({
-  path,
-  decide: () => ({ keep: [], kind: 'live', body: OFF, expires: 0 }),
-});
+export const turnOffForGood = (path: Path): Edit => overwrite(path, OFF, 0);

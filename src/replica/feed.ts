@@ -67,7 +67,7 @@ export interface FeedPage {
 
 type Phase =
   | { readonly type: 'live' }
-  | { readonly type: 'walking'; readonly target: Clock; readonly remaining: Clock }
+  | { readonly type: 'walking'; readonly target: Clock; readonly missing: Clock; readonly remaining: Clock }
   | { readonly type: 'listing'; readonly target: Clock; cursor: Path; hasBegun: boolean };
 
 /** So many batches without a change in the range, and the position moves on by itself: what is elsewhere need not be walked over later. */
@@ -151,8 +151,12 @@ export class Feed {
     if (this.#isBelowFloor(learned)) this.#list();
   }
 
+  /** Whether among `dots` there may be deletes that were forgotten here. Floors reach from 1 up. */
   #isBelowFloor(dots: Clock): boolean {
-    return !this.#source.floors.intersect(dots).isEmpty;
+    for (const actor of dots.actors()) {
+      if ((dots.firstRun(actor, 0)?.from ?? Number.POSITIVE_INFINITY) <= this.#source.floors.max(actor)) return true;
+    }
+    return false;
   }
 
   #forget(): void {
@@ -163,11 +167,13 @@ export class Feed {
   /** From the position on. */
   #resume(): void {
     const { clock, hasResidue } = this.#source;
-    const remaining = clock.minus(this.#position);
-    if (this.#isBelowFloor(remaining)) return this.#list();
+    const missing = clock.minus(this.#position);
+    if (this.#isBelowFloor(missing)) return this.#list();
     this.#forget();
     this.#unsettled = hasResidue ? clock.clone() : null;
-    this.#phase = remaining.isEmpty ? LIVE : { type: 'walking', target: clock.clone(), remaining };
+    this.#phase = missing.isEmpty
+      ? LIVE
+      : { type: 'walking', target: clock.clone(), missing, remaining: missing.clone() };
   }
 
   #list(): void {
@@ -187,7 +193,14 @@ export class Feed {
     return this.#page(items, this.#changed.size === 0 ? this.#source.clock.clone() : this.#position);
   }
 
-  #readWalk({ target, remaining }: Phase & { type: 'walking' }, limit: number): FeedPage {
+  #readWalk({ target, missing, remaining }: Phase & { type: 'walking' }, limit: number): FeedPage | null {
+    // A ghost that is dropped ahead of the walk is not met any more: only the list of changes knows of it then, and no
+    // position may say that it was told before it was.
+    const isForgetful = this.#isBelowFloor(missing);
+    if (isForgetful && this.#hasOverflowed) {
+      this.#list();
+      return this.read(limit);
+    }
     const paths = new Set(this.#source.walk(remaining, limit).map(({ path }) => path));
     const items: FeedItem[] = [];
     for (const path of paths) {
@@ -195,8 +208,8 @@ export class Feed {
       this.#changed.delete(path);
       items.push(this.#state(path));
     }
-    if (remaining.isEmpty) return this.#page(items, this.#goLive(target));
-    return this.#page(items, target.minus(remaining));
+    const told = isForgetful ? this.#position : target.minus(remaining);
+    return this.#page(items, remaining.isEmpty ? this.#goLive(told) : told);
   }
 
   #readListing(phase: Phase & { type: 'listing' }, limit: number): FeedPage {
@@ -212,10 +225,10 @@ export class Feed {
     return this.#page(items, this.#goLive(phase.target));
   }
 
-  /** All up to `target` was told. What changed since is in the list, unless that has overflowed. */
-  #goLive(target: Clock): Clock {
+  /** `told` was told, and what changed since is in the list, unless that has overflowed. Returns the position now. */
+  #goLive(told: Clock): Clock {
     this.#phase = LIVE;
-    return this.#changed.size === 0 && !this.#hasOverflowed ? this.#source.clock.clone() : target;
+    return this.#changed.size === 0 && !this.#hasOverflowed ? this.#source.clock.clone() : told;
   }
 
   #state(path: Path): FeedItem {

@@ -20,6 +20,8 @@ import { readMessage } from './wire.ts';
 
 /** Processes at once, clones included: more find nothing new and cost a mesh of connections. */
 const NODES_MAX = 8;
+/** The invariants are checked after each so many steps: more often finds a fault nearer to its cause, and costs time. */
+const CHECK_STEPS = 8;
 
 export interface RunOptions {
   /** Another implementation of the replica; default: the real one. */
@@ -84,10 +86,16 @@ function build(cluster: Cluster, { setup }: Schedule): void {
 function play(cluster: Cluster, steps: readonly Step[], counts: Map<string, number>): void {
   for (let i = 0; i < steps.length; i++) {
     const step = steps[i] as Step;
-    if (cluster.tell !== undefined) cluster.tell(`${i + 1}. ${describeStep(cluster, step)}`);
-    if (take(cluster, step)) counts.set(step.do, (counts.get(step.do) ?? 0) + 1);
-    if (i % 8 === 7) checkMidway(cluster);
+    if (takeStep(cluster, step, i)) counts.set(step.do, (counts.get(step.do) ?? 0) + 1);
   }
+}
+
+/** Tells and takes one step, the `index`-th of its schedule; every so often the invariants are checked as well. */
+export function takeStep(cluster: Cluster, step: Step, index: number): boolean {
+  if (cluster.tell !== undefined) cluster.tell(`${index + 1}. ${describeStep(cluster, step)}`);
+  const isDone = take(cluster, step);
+  if (index % CHECK_STEPS === CHECK_STEPS - 1) checkMidway(cluster);
+  return isDone;
 }
 
 const nodeAt = ({ nodes }: Cluster, index: number): SimulatedNode => nodes[Math.abs(index) % nodes.length] as SimulatedNode;

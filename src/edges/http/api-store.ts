@@ -49,7 +49,7 @@ export interface ApiMark {
   readonly clock: string;
 }
 
-/** The core's logger, as far as it is used here. */
+/** The core's logger, as far as it is used here: what varies, and constant text. */
 export interface Logger {
-  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
+  error(fields: Readonly<Record<string, unknown>>, message: string): void;
 }

@@ -147,7 +147,7 @@ export function createApi(store: ApiStore, { logger }: ApiOptions = {}): Api {
       response.destroy();
       return;
     }
-    if (!isExpected(error)) logger?.error('a request failed', { method: request.method, error });
+    if (!isExpected(error)) logger?.error({ method: request.method, error }, 'a request failed');
     const problem = problemOf(error);
     if (error instanceof MethodNotAllowed) response.setHeader('allow', error.allowed.join(', '));
     if (problem.status === 401) response.setHeader('www-authenticate', 'Bearer');

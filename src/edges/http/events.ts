@@ -48,13 +48,11 @@ export async function streamChanges(
   const stop = (): void => gone.abort();
   response.once('close', stop);
   stopping.addEventListener('abort', stop);
-  const options = { signal: gone.signal, ...(since !== undefined && { since }) };
-  const feed = store.watch(prefix, options)[Symbol.asyncIterator]();
+  let feed: AsyncIterator<ApiWatchItem> | undefined;
   try {
+    const options = { signal: gone.signal, ...(since !== undefined && { since }) };
+    feed = store.watch(prefix, options)[Symbol.asyncIterator]();
     let next = ask(feed);
-    // A feed that refuses `since` does so in its first steps: while there is still a status to say it with.
-    await nextTurn();
-    if (next.isSettled) await next.result;
     response.writeHead(200, HEADERS);
     response.write('retry: 1000\n\n');
     const heartbeat = setInterval(() => void (response.writableNeedDrain || response.write(':\n\n')), HEARTBEAT_MS);
@@ -74,7 +72,7 @@ export async function streamChanges(
   } finally {
     stopping.removeEventListener('abort', stop);
     stop();
-    await feed.return?.();
+    await feed?.return?.();
   }
 }
 

@@ -7,7 +7,6 @@
 import { HearsayError } from '../../../crdts/error.ts';
 import type { BiasOption, Place, TtlOption } from '../../../crdts/handles.ts';
 import { TYPE_BYTES, type TypeName } from '../../../crdts/path.ts';
-import type { Value } from '../../../crdts/value.ts';
 import type { ApiStore, Writes } from './api-store.ts';
 import { fromJson, type Json, jsonObject, toJson } from './json.ts';
 import { checkFields, invalidRequest, numberField } from './request.ts';

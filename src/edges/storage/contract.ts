@@ -10,6 +10,7 @@
  * error until the storage is reopened.
  * A store that went on after a lost write would tell peers of events that it does not have.
  */
+import type { HearsayError } from '../../../crdts/error.ts';
 import type { OrderedStore } from '../../../crdts/store.ts';
 
 export type Durability =
@@ -27,6 +28,11 @@ export interface Storage extends OrderedStore {
    * Concurrent commits may return the same promise.
    */
   commit(): Promise<void>;
+  /**
+   * Gives up: everything from here on is as if a commit had failed with `error`. For when what is pending must not become
+   * durable, such as half of a batch. (A storage in memory cannot take it back, and only takes nothing more.)
+   */
+  abandon(error: HearsayError): void;
   /**
    * Commits what is pending, then releases everything, also when that commit fails: then it rejects with its error.
    * Idempotent. From the call on every other method throws `StorageClosed`, and `commit` rejects with it.

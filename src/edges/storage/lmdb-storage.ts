@@ -145,6 +145,10 @@ export class LmdbStorage implements Storage {
     return (this.#queued ?? this.#writing)?.promise ?? Promise.resolve();
   }
 
+  abandon(error: HearsayError): void {
+    this.#fail(error);
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;

@@ -17,6 +17,7 @@ class MemoryStorage implements Storage {
   #store: MemoryStore | undefined = new MemoryStore();
   #pendingBytes = 0;
   #committingBytes = 0;
+  #failure: HearsayError | undefined;
 
   get pendingBytes(): number {
     return this.#pendingBytes;
@@ -27,12 +28,12 @@ class MemoryStorage implements Storage {
   }
 
   put(key: Key, value: Uint8Array): void {
-    this.#opened().put(key, value);
+    this.#writable().put(key, value);
     this.#pendingBytes += key.length + value.length;
   }
 
   delete(key: Key): void {
-    this.#opened().delete(key);
+    this.#writable().delete(key);
     this.#pendingBytes += key.length;
   }
 
@@ -41,7 +42,7 @@ class MemoryStorage implements Storage {
   }
 
   async commit(): Promise<void> {
-    this.#opened();
+    this.#writable();
     const bytes = this.#pendingBytes - this.#committingBytes;
     this.#committingBytes += bytes;
     await Promise.resolve();
@@ -49,11 +50,21 @@ class MemoryStorage implements Storage {
     this.#pendingBytes -= bytes;
   }
 
+  abandon(error: HearsayError): void {
+    this.#failure ??= error;
+    this.#pendingBytes = this.#committingBytes;
+  }
+
   async close(): Promise<void> {
     if (this.#store === undefined) return;
-    const committed = this.commit();
+    const committed = this.#failure === undefined ? this.commit() : undefined;
     this.#store = undefined;
     await committed;
+  }
+
+  #writable(): MemoryStore {
+    if (this.#failure !== undefined && this.#store !== undefined) throw this.#failure;
+    return this.#opened();
   }
 
   #opened(): MemoryStore {

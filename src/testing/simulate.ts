@@ -1,0 +1,175 @@
+/**
+ * Many schedules: random ones from consecutive seeds, and the kept ones; what failed, shrunk, and what was reached.
+ *
+ * The histogram is there to distrust ourselves: a rule of DESIGN §4 whose branch no schedule reaches is a rule that is not
+ * tested. A full run (`isComplete`) fails when any row of it is at zero.
+ */
+import { SimulationFailure } from './failure.ts';
+import { PROFILE_NAMES, type ProfileName, randomSchedule } from './profiles.ts';
+import { type RunOptions, type RunResult, runSchedule } from './run.ts';
+import { FAULTS, formatSchedule, type Schedule, type StepName } from './schedule.ts';
+import { SCRIPTS } from './scripts.ts';
+import { shrink } from './shrink.ts';
+
+export interface SimulateOptions {
+  /** The first seed; each further run takes the next. */
+  readonly seed: number;
+  /** Random schedules; default 1,000, or no limit with `budgetMs`. */
+  readonly runs?: number | undefined;
+  /** Stops after this much real time. */
+  readonly budgetMs?: number | undefined;
+  /** Default: the seed chooses. */
+  readonly profile?: ProfileName | undefined;
+  /** Schedules to run before the random ones. Default: the scripts, with more than one run. */
+  readonly kept?: readonly Schedule[] | undefined;
+  /** Stops at this many failures; default 1. */
+  readonly failuresMax?: number | undefined;
+  /** Told after about every hundredth run. */
+  readonly onProgress?: ((done: number, elapsedMs: number) => void) | undefined;
+  readonly create?: RunOptions['create'];
+  /** Real time in ms; default `performance.now`. */
+  readonly nowMs?: (() => number) | undefined;
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+  /** As it was drawn, or kept. */
+  readonly schedule: Schedule;
+  readonly shrunk: Schedule;
+  /** The shrunk schedule, told line by line. */
+  readonly story: readonly string[];
+  /** What to type to see it again. */
+  readonly command: string;
+}
+
+export interface Report {
+  readonly seed: number;
+  readonly runs: number;
+  readonly elapsedMs: number;
+  readonly failures: readonly Failure[];
+  /** How often each fault was injected and each branch of the replicas was reached. */
+  readonly counts: ReadonlyMap<string, number>;
+  readonly events: number;
+  readonly messages: number;
+  readonly bytes: number;
+}
+
+const RUNS = 1_000;
+const PROGRESS_RUNS = 100;
+
+export function simulate(options: SimulateOptions): Report {
+  const nowMs = options.nowMs ?? (() => performance.now());
+  const startMs = nowMs();
+  const { seed, budgetMs = Number.POSITIVE_INFINITY, failuresMax = 1 } = options;
+  const runsMax = options.runs ?? (options.budgetMs === undefined ? RUNS : Number.POSITIVE_INFINITY);
+  const kept = options.kept ?? (runsMax > 1 ? SCRIPTS : []);
+  const counts = new Map<string, number>();
+  const failures: Failure[] = [];
+  const total = { events: 0, messages: 0, bytes: 0 };
+  const run = (schedule: Schedule): void => {
+    const result = runSchedule(schedule, { create: options.create });
+    add(total, counts, result);
+    if (result.failure !== null) failures.push(describe(schedule, result.failure, options));
+  };
+  for (const schedule of kept) if (failures.length < failuresMax) run(schedule);
+  let runs = 0;
+  for (; runs < runsMax && failures.length < failuresMax && nowMs() - startMs < budgetMs; runs++) {
+    run(randomSchedule(seed + runs, options.profile));
+    if ((runs + 1) % PROGRESS_RUNS === 0) options.onProgress?.(runs + 1, nowMs() - startMs);
+  }
+  return { seed, runs, elapsedMs: nowMs() - startMs, failures, counts, ...total };
+}
+
+function add(total: { events: number; messages: number; bytes: number }, counts: Map<string, number>, result: RunResult): void {
+  total.events += result.events;
+  total.messages += result.messages;
+  total.bytes += result.bytes;
+  for (const [name, count] of result.counts) counts.set(name, (counts.get(name) ?? 0) + count);
+}
+
+function describe(schedule: Schedule, failure: SimulationFailure, { create, profile }: SimulateOptions): Failure {
+  const shrunk = shrink(schedule, (candidate) => runSchedule(candidate, { create }).failure?.code === failure.code);
+  const story: string[] = [];
+  const again = runSchedule(shrunk, { create, tell: (line) => story.push(line) });
+  const command =
+    schedule.name === undefined
+      ? `hearsay simulate --seed ${schedule.seed} --runs 1${profile === undefined ? '' : ` --profile ${profile}`}`
+      : `hearsay simulate --schedule <the file of "${schedule.name}">`;
+  return { code: failure.code, message: again.failure?.message ?? failure.message, schedule, shrunk, story, command };
+}
+
+/** Branches of the replicas that a full run must reach; names as in `status().counts`. */
+export const BRANCHES: readonly string[] = [];
+
+/** Rows of the histogram that are at zero. */
+export function missingFrom({ counts }: Report): string[] {
+  return [...FAULTS, ...BRANCHES].filter((name) => (counts.get(name) ?? 0) === 0);
+}
+
+/** The report for people: failures with their stories, figures, the histogram. */
+export function formatReport(report: Report): string {
+  const lines: string[] = [];
+  for (const failure of report.failures) lines.push(formatFailure(failure), '');
+  const { seed, runs, elapsedMs, events, messages, bytes, failures } = report;
+  const perSecond = elapsedMs > 0 ? Math.round((1000 * runs) / elapsedMs) : 0;
+  lines.push(`${runs} schedules from seed ${seed} in ${(elapsedMs / 1000).toFixed(1)} s (${perSecond} a second): ${failures.length} failed`);
+  lines.push(`${events} events, ${messages} messages, ${bytes} bytes`, '');
+  const names = new Set([...FAULTS, ...BRANCHES, ...[...report.counts.keys()].sort()]);
+  for (const name of names) {
+    const count = report.counts.get(name) ?? 0;
+    lines.push(`${String(count).padStart(10)}  ${name}${FAULTS.has(name as StepName) ? ' (fault)' : ''}`);
+  }
+  return lines.join('\n');
+}
+
+export function formatFailure({ code, message, schedule, shrunk, story, command }: Failure): string {
+  const { members, leaves } = shrunk.setup;
+  return [
+    `FAILED: ${code}: ${message}`,
+    '',
+    `seed ${schedule.seed}${schedule.profile === undefined ? '' : `, profile ${schedule.profile}`}; ${schedule.steps.length} steps, shrunk to ${shrunk.steps.length}, with ${members} members and ${leaves.length} leaves:`,
+    ...story.map((line) => `  ${line}`),
+    '',
+    `again: ${command}`,
+    'to keep it, save this as test/schedules/<name>.json:',
+    formatSchedule(shrunk),
+  ].join('\n');
+}
+
+export interface SimulateArguments {
+  readonly seed?: string | number | undefined;
+  readonly runs?: string | number | undefined;
+  readonly seconds?: string | number | undefined;
+  readonly profile?: string | undefined;
+  /** A kept schedule, as the text of its file; then nothing else is run. */
+  readonly schedule?: Schedule | undefined;
+}
+
+/** The command `hearsay simulate`: prints the report; returns the exit code, 0 when nothing failed, 2 for arguments that are none. */
+export function simulateCommand(args: SimulateArguments, print: (text: string) => void): number {
+  const seed = args.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(args.seed);
+  const runs = args.runs === undefined ? undefined : Number(args.runs);
+  const budgetMs = args.seconds === undefined ? undefined : 1000 * Number(args.seconds);
+  const profile = args.profile as ProfileName | undefined;
+  const isNumber = (value: number | undefined): boolean => value === undefined || (Number.isFinite(value) && value >= 0);
+  if (!Number.isSafeInteger(seed) || !isNumber(runs) || !isNumber(budgetMs)) {
+    print('--seed, --runs and --seconds take numbers');
+    return 2;
+  }
+  if (profile !== undefined && !PROFILE_NAMES.includes(profile)) {
+    print(`there is no profile "${profile}": choose one of ${PROFILE_NAMES.join(', ')}`);
+    return 2;
+  }
+  const { schedule } = args;
+  const report = simulate({
+    seed,
+    ...(schedule === undefined ? { runs, budgetMs } : { runs: 0, kept: [schedule] }),
+    profile,
+    onProgress: (done, elapsedMs) => {
+      if (done % (50 * PROGRESS_RUNS) === 0) print(`${done} schedules, ${(elapsedMs / 1000).toFixed(0)} s`);
+    },
+  });
+  print(formatReport(report));
+  return report.failures.length > 0 ? 1 : 0;
+}
