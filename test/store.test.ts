@@ -8,7 +8,7 @@ import { Commit, Write } from '../src/commit.ts';
 import { openLmdb } from '../src/edges/storage/lmdb.ts';
 import { type OpenOptions, open, type Store, type WatchItem } from '../src/index.ts';
 import { FaultStorage } from './support/fault-storage.ts';
-import { afterEachTidy, codeOf, codeThrown, later, openStore, QUICK, temporaryDir } from './support/stores.ts';
+import { afterEachTidy, codeOf, codeThrown, later, openStore, temporaryDir } from './support/stores.ts';
 
 afterEachTidy();
 
@@ -211,7 +211,7 @@ describe('a write', () => {
     const storage = new FaultStorage();
     const store = await openStore({ storage });
     storage.hold();
-    const value = new Uint8Array(1_000_000).fill(1);
+    const value = new Uint8Array(1_000_000).fill(200);
     let count = 0;
     const writes: Write[] = [];
     const code = codeThrown(() => {
@@ -362,7 +362,7 @@ describe('a batch', () => {
     [
       'bytes',
       (store: Store) => {
-        for (let i = 0; i < 9; i++) store.register(`r${i}`).set(new Uint8Array(1_000_000).fill(1));
+        for (let i = 0; i < 9; i++) store.register(`r${i}`).set(new Uint8Array(1_000_000).fill(200));
       },
     ],
   ])('of too many %s is refused whole', async (_, compose) => {

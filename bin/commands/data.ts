@@ -2,7 +2,7 @@
 import { parseValue } from '../arguments.ts';
 import { Client, keySegment, type QueryValues } from '../client.ts';
 import { EXIT } from '../failure.ts';
-import { type Json, note, oneLine, print, printJson, table, valueCell, valueText } from '../output.ts';
+import { isTerminal, type Json, note, oneLine, print, printJson, table, valueCell, valueText } from '../output.ts';
 
 export interface NodeOptions {
   readonly url: string;
@@ -150,6 +150,6 @@ function lines(items: readonly Listed[], { json, keys }: ListOptions, isFirst: b
   if (json) return items.map((item) => JSON.stringify(item));
   if (keys) return [...new Set(items.map(({ key }) => oneLine(key)))];
   const rows = items.map(({ key, type, value }) => [oneLine(key), type, valueCell(value)]);
-  const all = table(['KEY', 'TYPE', 'VALUE'], rows);
-  return items.length === 0 || (!isFirst && process.stdout.isTTY) ? all.slice(1) : all;
+  if (!isTerminal) return rows.map((row) => row.join('\t'));
+  return rows.length === 0 ? [] : table(['KEY', 'TYPE', 'VALUE'], rows).slice(isFirst ? 0 : 1);
 }

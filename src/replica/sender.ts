@@ -80,6 +80,8 @@ export class Sender {
   #flightBytes = 0;
   #acked = 0;
   #round: Round | null = null;
+  /** Of a leaf: what others wrote and its rounds have walked over. It cannot complete it, so it is no reason for another round. */
+  readonly #walked = new Clock();
   #roundMs: number;
   #changedMax = CHANGED_PATHS;
 
@@ -144,7 +146,7 @@ export class Sender {
   nextMs(): number {
     if (!this.#link.isReady) return Number.POSITIVE_INFINITY;
     const round = this.#round;
-    if (round === null) return this.#link.peer.behind.isEmpty ? Number.POSITIVE_INFINITY : this.#roundMs;
+    if (round === null) return this.#isMissingSomething() ? this.#roundMs : Number.POSITIVE_INFINITY;
     return round.isCompleting || !round.own.isEmpty || round.others.isEmpty ? Number.POSITIVE_INFINITY : round.othersMs;
   }
 
@@ -159,6 +161,8 @@ export class Sender {
     for (const path of this.#pending) {
       if (bytes >= FRAME_BYTES_GOAL) break;
       this.#pending.delete(path);
+      // Asked again: what was written before the peer's hello was noted for a peer whose prefixes were not known.
+      if (!this.#link.wants(path)) continue;
       const row = this.#core.engine.read(path);
       if (!row.entries.some((entry) => !this.#willHave(entry))) continue;
       const record = this.#recordOf(path, row);
@@ -210,9 +214,9 @@ export class Sender {
     const { engine, identity, role, random, pace } = this.#core;
     const { peer } = this.#link;
     this.#roundMs = Number.POSITIVE_INFINITY;
-    if (peer.behind.isEmpty) return;
-    const actors = role === 'leaf' ? [...peer.behind.actors()].filter((actor) => identity.isOwn(actor)) : null;
-    const target = peer.behind.clone();
+    if (!this.#isMissingSomething()) return;
+    const target = peer.behind.minus(this.#walked);
+    const actors = role === 'leaf' ? [...target.actors()].filter((actor) => identity.isOwn(actor)) : null;
     const own = new Clock();
     const others = new Clock();
     target.forEach((actor, from, to) => (this.#isMineToDeliver(actor) ? own : others).add(actor, from, to));
@@ -238,6 +242,12 @@ export class Sender {
       actors: actors === null ? null : packActors(actors),
     } as const;
     this.#sent(this.#link.say(message, this.#core.batch()));
+  }
+
+  /** True when a round would have something to bring. */
+  #isMissingSomething(): boolean {
+    const { behind } = this.#link.peer;
+    return !behind.isEmpty && (this.#walked.isEmpty || !this.#walked.contains(behind));
   }
 
   #seenByBoth(actors: readonly Actor[] | null): Clock {
@@ -403,13 +413,16 @@ export class Sender {
 
   #completed(target: Clock, now: Now): void {
     const { peer } = this.#link;
-    // A leaf's round does not complete what others wrote. What it holds of that has been sent and acknowledged; the rest it
-    // does not hold and never will, so it is no reason for another round.
-    target.forEach((actor, from, to) => peer.told(actor, from, to));
+    const { role, identity } = this.#core;
+    // ⚑ A leaf completes for its own actors only. What it holds of others has been sent and acknowledged dot by dot.
+    target.forEach((actor, from, to) => {
+      if (role === 'member' || identity.isOwn(actor)) peer.told(actor, from, to);
+      else this.#walked.add(actor, from, to);
+    });
     this.#core.count('round: completed');
     this.#changedMax = CHANGED_PATHS;
     this.#round = null;
-    this.#roundMs = peer.behind.isEmpty ? Number.POSITIVE_INFINITY : this.#later(now);
+    this.#roundMs = this.#isMissingSomething() ? this.#later(now) : Number.POSITIVE_INFINITY;
   }
 
   #abandon(now: Now): void {

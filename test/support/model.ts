@@ -34,16 +34,18 @@ export interface Operation {
 
 export class World {
   readonly operations: Operation[] = [];
+  readonly #byRecord = new Map<string, Operation[]>();
 
   happen(operation: Omit<Operation, 'id'>): number {
-    const id = this.operations.length;
-    this.operations.push({ ...operation, id });
-    return id;
+    const happened = { ...operation, id: this.operations.length };
+    this.operations.push(happened);
+    this.#byRecord.set(operation.at, [...(this.#byRecord.get(operation.at) ?? []), happened]);
+    return happened.id;
   }
 
   /** What is left at `at` for somebody who has seen `seen`: neither replaced nor a removal. */
   survivors(at: string, seen: ReadonlySet<number>): Operation[] {
-    const here = this.operations.filter((operation) => operation.at === at && seen.has(operation.id));
+    const here = (this.#byRecord.get(at) ?? []).filter(({ id }) => seen.has(id));
     const isReplaced = (old: Operation): boolean =>
       here.some(({ act, past }) => past.has(old.id) && (old.act.type !== 'add' || act.type === 'remove'));
     return here.filter((operation) => operation.act.type !== 'remove' && !isReplaced(operation));
