@@ -16,6 +16,9 @@ import { encodeValue } from '../crdts/types/register.ts';
 import { actorOf, ACTORS, clocks, codeOf } from './support/arbitraries.ts';
 import { StrictStore } from './support/strict-store.ts';
 
+/** Histories take seconds; on a machine that does much else, many. */
+const LONG_MS = 60_000;
+
 const PATHS = ['a', 'b', 'b\0', 'c', 'd', '\uffff'].map((key) => typed(keyPrefix(key), 'register'));
 const ALL: readonly [string, string] = ['', '\u007f'];
 const SHARDS = [254, 255, 256];
@@ -285,30 +288,34 @@ class Cluster {
 }
 
 describe('engines that push, sync and restart', () => {
-  test('[engine] hold what the events known to them say, with every index true to the rows', () => {
-    fc.assert(
-      fc.property(steps, (history) => {
-        const cluster = new Cluster();
-        for (const step of history) {
-          cluster.step(step);
-          for (const peer of cluster.peers) cluster.check(peer);
-        }
-        for (const { engine } of cluster.peers) checkIndexes(engine);
-        cluster.settle();
-        const [first] = cluster.peers as [Peer];
-        for (const peer of cluster.peers) {
-          cluster.check(peer);
-          checkIndexes(peer.engine);
-          expect(dotNames(peer.engine.clock)).toEqual(dotNames(first.engine.clock));
-          expect(peer.engine.hasResidue).toBe(false);
-          for (const path of PATHS)
-            expect(liveNames(peer.engine.read(path))).toEqual(liveNames(first.engine.read(path)));
-          expect(space(peer.engine, 's').size + space(peer.engine, 'e').size, 'nothing is kept of residue').toBe(0);
-        }
-      }),
-      { numRuns: 300 },
-    );
-  });
+  test(
+    '[engine] hold what the events known to them say, with every index true to the rows',
+    () => {
+      fc.assert(
+        fc.property(steps, (history) => {
+          const cluster = new Cluster();
+          for (const step of history) {
+            cluster.step(step);
+            for (const peer of cluster.peers) cluster.check(peer);
+          }
+          for (const { engine } of cluster.peers) checkIndexes(engine);
+          cluster.settle();
+          const [first] = cluster.peers as [Peer];
+          for (const peer of cluster.peers) {
+            cluster.check(peer);
+            checkIndexes(peer.engine);
+            expect(dotNames(peer.engine.clock)).toEqual(dotNames(first.engine.clock));
+            expect(peer.engine.hasResidue).toBe(false);
+            for (const path of PATHS)
+              expect(liveNames(peer.engine.read(path))).toEqual(liveNames(first.engine.read(path)));
+            expect(space(peer.engine, 's').size + space(peer.engine, 'e').size, 'nothing is kept of residue').toBe(0);
+          }
+        }),
+        { numRuns: 300 },
+      );
+    },
+    LONG_MS,
+  );
 
   test('[engine] residue that melted before a restart is never taken for the residue of another frame', () => {
     const [a, b] = [new Engine(new StrictStore()), new Engine(new StrictStore())];
@@ -548,25 +555,29 @@ describe('an engine, part by part', () => {
     checkIndexes(broken);
   });
 
-  test('[heal] the clock shrinks to what is held, and stays so; what comes again is news', () => {
-    fc.assert(
-      fc.property(steps, (history) => {
-        const cluster = new Cluster();
-        for (const step of history) cluster.step(step);
-        for (const { engine } of cluster.peers) {
-          const rowsBefore = [...engine.rows(...ALL)].map(([at, { entries }]) => [at, entries.map(nameOf)]);
-          engine.shrinkToHeld();
-          expect(dotNames(engine.clock)).toEqual(rowsBefore.flatMap(([, names]) => names as string[]).sort());
-          expect(engine.actor, 'its actor is not to be trusted any more').toBe(null);
-          expect([...engine.rows(...ALL)].map(([at, { entries }]) => [at, entries.map(nameOf)])).toEqual(rowsBefore);
-          checkIndexes(engine);
-          engine.seal();
-          expect(remembered(new Engine(engine.store, {}, engine.shard))).toEqual(remembered(engine));
-        }
-      }),
-      { numRuns: 100 },
-    );
-  });
+  test(
+    '[heal] the clock shrinks to what is held, and stays so; what comes again is news',
+    () => {
+      fc.assert(
+        fc.property(steps, (history) => {
+          const cluster = new Cluster();
+          for (const step of history) cluster.step(step);
+          for (const { engine } of cluster.peers) {
+            const rowsBefore = [...engine.rows(...ALL)].map(([at, { entries }]) => [at, entries.map(nameOf)]);
+            engine.shrinkToHeld();
+            expect(dotNames(engine.clock)).toEqual(rowsBefore.flatMap(([, names]) => names as string[]).sort());
+            expect(engine.actor, 'its actor is not to be trusted any more').toBe(null);
+            expect([...engine.rows(...ALL)].map(([at, { entries }]) => [at, entries.map(nameOf)])).toEqual(rowsBefore);
+            checkIndexes(engine);
+            engine.seal();
+            expect(remembered(new Engine(engine.store, {}, engine.shard))).toEqual(remembered(engine));
+          }
+        }),
+        { numRuns: 100 },
+      );
+    },
+    LONG_MS,
+  );
 
   test('[melt] rows that were kept for their residue alone go with it', () => {
     const [a, b] = [fresh(), new Engine(new StrictStore())];

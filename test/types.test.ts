@@ -13,6 +13,9 @@ import { AHEAD_MAX_MS, HybridTime, wallMsOf } from '../crdts/timestamp.ts';
 import { actorOf, codeOf } from './support/arbitraries.ts';
 import { type Act, type Leaf, World } from './support/model.ts';
 
+/** Histories take seconds; on a machine that does much else, many. */
+const LONG_MS = 60_000;
+
 /** Where things live: a key, then fields of maps inside each other. */
 type Way = readonly string[];
 
@@ -303,123 +306,145 @@ function live(count: number, history: readonly Step[]): Group {
 const counts = fc.integer({ min: 2, max: REPLICA_COUNT_MAX });
 
 describe('all types, over random histories', () => {
-  test('[types] each replica answers what the operations it has seen say, and in the end all answer alike', () => {
-    fc.assert(
-      fc.property(counts, steps, (count, history) => {
-        const { peers } = live(count, history);
-        const first = peers[0] as Peer;
-        for (const { replica } of peers) {
-          expect(replica.map('a').toObject()).toEqual(first.replica.map('a').toObject());
-          expect([...replica.keys()]).toEqual([...first.replica.keys()]);
-          expect(replica.changesSince(first.replica.clock).length, 'nothing is left to be said').toBeLessThan(200);
-        }
-      }),
-      { numRuns: 300 },
-    );
-  });
+  test(
+    '[types] each replica answers what the operations it has seen say, and in the end all answer alike',
+    () => {
+      fc.assert(
+        fc.property(counts, steps, (count, history) => {
+          const { peers } = live(count, history);
+          const first = peers[0] as Peer;
+          for (const { replica } of peers) {
+            expect(replica.map('a').toObject()).toEqual(first.replica.map('a').toObject());
+            expect([...replica.keys()]).toEqual([...first.replica.keys()]);
+            expect(replica.changesSince(first.replica.clock).length, 'nothing is left to be said').toBeLessThan(200);
+          }
+        }),
+        { numRuns: 300 },
+      );
+    },
+    LONG_MS,
+  );
 
-  test('[types] the same, with messages late, repeated and out of order all the time', () => {
-    const isAboutMessages = (step: Step): boolean => step.type !== 'merge' && step.type !== 'wait';
-    let retryCount = 0;
-    fc.assert(
-      fc.property(
-        counts,
-        steps.map((history) => history.filter(isAboutMessages)),
-        (count, history) => {
-          retryCount += live(count, history).retryCount;
-        },
-      ),
-      { numRuns: 200 },
-    );
-    expect(retryCount, 'changes did come out of order').toBeGreaterThan(0);
-  });
+  test(
+    '[types] the same, with messages late, repeated and out of order all the time',
+    () => {
+      const isAboutMessages = (step: Step): boolean => step.type !== 'merge' && step.type !== 'wait';
+      let retryCount = 0;
+      fc.assert(
+        fc.property(
+          counts,
+          steps.map((history) => history.filter(isAboutMessages)),
+          (count, history) => {
+            retryCount += live(count, history).retryCount;
+          },
+        ),
+        { numRuns: 200 },
+      );
+      expect(retryCount, 'changes did come out of order').toBeGreaterThan(0);
+    },
+    LONG_MS,
+  );
 
-  test('[counter] is exact over additions, subtractions, resets and removals around it', () => {
-    const counters = SPOTS.flatMap(({ leaf }, i) => (leaf === 'counter' ? [i] : []));
-    const about = (step: Step): Step =>
-      step.type === 'operate' ? { ...step, spot: counters[step.spot % counters.length] as number } : step;
-    fc.assert(
-      fc.property(
-        counts,
-        steps.map((history) => history.map(about)),
-        (count, history) => {
-          live(count, history);
-        },
-      ),
-      { numRuns: 300 },
-    );
-  });
+  test(
+    '[counter] is exact over additions, subtractions, resets and removals around it',
+    () => {
+      const counters = SPOTS.flatMap(({ leaf }, i) => (leaf === 'counter' ? [i] : []));
+      const about = (step: Step): Step =>
+        step.type === 'operate' ? { ...step, spot: counters[step.spot % counters.length] as number } : step;
+      fc.assert(
+        fc.property(
+          counts,
+          steps.map((history) => history.map(about)),
+          (count, history) => {
+            live(count, history);
+          },
+        ),
+        { numRuns: 300 },
+      );
+    },
+    LONG_MS,
+  );
 
-  test('[types] a replica that was never heard of learns all, whoever it asks and whatever was forgotten', () => {
-    fc.assert(
-      fc.property(counts, steps, who, (count, history, asked) => {
-        const group = live(count, history);
-        const everybody = group.peers.map(({ replica }) => replica.clock);
-        for (const { replica } of group.peers) replica.forget(everybody);
-        const stranger = {
-          replica: new Replica({ actor: actorOf(99), nowMs: () => group.nowMs }),
-          seen: new Set<number>(),
-        };
-        group.merge(group.peer(asked), stranger);
-        group.check(stranger);
-        for (const peer of group.peers) {
-          group.merge(stranger, peer);
-          group.check(peer);
-        }
-      }),
-      { numRuns: 100 },
-    );
-  });
+  test(
+    '[types] a replica that was never heard of learns all, whoever it asks and whatever was forgotten',
+    () => {
+      fc.assert(
+        fc.property(counts, steps, who, (count, history, asked) => {
+          const group = live(count, history);
+          const everybody = group.peers.map(({ replica }) => replica.clock);
+          for (const { replica } of group.peers) replica.forget(everybody);
+          const stranger = {
+            replica: new Replica({ actor: actorOf(99), nowMs: () => group.nowMs }),
+            seen: new Set<number>(),
+          };
+          group.merge(group.peer(asked), stranger);
+          group.check(stranger);
+          for (const peer of group.peers) {
+            group.merge(stranger, peer);
+            group.check(peer);
+          }
+        }),
+        { numRuns: 100 },
+      );
+    },
+    LONG_MS,
+  );
 });
 
 describe('timestamps', () => {
-  test('[register] a later write is the greater one, whatever the wall clocks say; a concurrent one is judged by time', () => {
-    // Clocks apart by less than what is believed: then timestamps follow from who had seen what.
-    const offsets = fc.array(fc.integer({ min: 0, max: AHEAD_MAX_MS - 1_000 }), { minLength: 4, maxLength: 4 });
-    fc.assert(
-      fc.property(counts, offsets, steps, (count, offsetMs, history) => {
-        let nowMs = 1_000_000;
-        const world = new World();
-        const peers = Array.from({ length: count }, (_, i) => ({
-          replica: new Replica({ actor: actorOf(i + 1), nowMs: () => nowMs + (offsetMs[i] as number) }),
-          seen: new Set<number>(),
-        }));
-        for (const step of history) {
-          if (step.type === 'merge') {
-            const [from, to] = [peers[step.from % count] as Peer, peers[step.to % count] as Peer];
-            to.replica.merge(from.replica.changesSince(to.replica.clock));
-            for (const id of from.seen) to.seen.add(id);
-          } else if (step.type === 'operate') {
-            const replica = step.at % count;
-            const { seen, replica: store } = peers[replica] as Peer;
-            const greatestSeen = Math.max(0, ...[...seen].map((id) => world.operations[id]?.time ?? 0));
-            const time = Math.max((nowMs + (offsetMs[replica] as number)) * 1_000, greatestSeen + 1);
-            const value = `value ${world.operations.length}`;
-            const way = step.spot % 2 === 0 ? 'a' : 'b';
-            store.register(way).set(value);
-            const act = { type: 'set', value } as const;
-            seen.add(world.happen({ at: way, leaf: 'register', act, past: new Set(seen), time, replica, expires: 0 }));
-          } else if (step.type === 'wait') {
-            nowMs += step.ms * 100;
-          }
-          for (const { replica, seen } of peers) {
-            for (const key of ['a', 'b']) {
-              const expected = world
-                .conflicts(key, seen, nowMs)
-                .sort((a, b) => b.time - a.time)
-                .map(({ time, act }) => [time, act.type === 'set' ? act.value : null] as const);
-              const actual = replica.register(key).conflicts();
-              expect([...actual].sort()).toEqual(expected.map(([, value]) => value).sort());
-              // Equal times are decided by the dot, which is nothing a model should know.
-              const winners = expected.filter(([time]) => time === expected[0]?.[0]).map(([, value]) => value);
-              if (actual.length > 0) expect(winners).toContain(actual[0]);
+  test(
+    '[register] a later write is the greater one, whatever the wall clocks say; a concurrent one is judged by time',
+    () => {
+      // Clocks apart by less than what is believed: then timestamps follow from who had seen what.
+      const offsets = fc.array(fc.integer({ min: 0, max: AHEAD_MAX_MS - 1_000 }), { minLength: 4, maxLength: 4 });
+      fc.assert(
+        fc.property(counts, offsets, steps, (count, offsetMs, history) => {
+          let nowMs = 1_000_000;
+          const world = new World();
+          const peers = Array.from({ length: count }, (_, i) => ({
+            replica: new Replica({ actor: actorOf(i + 1), nowMs: () => nowMs + (offsetMs[i] as number) }),
+            seen: new Set<number>(),
+          }));
+          for (const step of history) {
+            if (step.type === 'merge') {
+              const [from, to] = [peers[step.from % count] as Peer, peers[step.to % count] as Peer];
+              to.replica.merge(from.replica.changesSince(to.replica.clock));
+              for (const id of from.seen) to.seen.add(id);
+            } else if (step.type === 'operate') {
+              const replica = step.at % count;
+              const { seen, replica: store } = peers[replica] as Peer;
+              const greatestSeen = Math.max(0, ...[...seen].map((id) => world.operations[id]?.time ?? 0));
+              const time = Math.max((nowMs + (offsetMs[replica] as number)) * 1_000, greatestSeen + 1);
+              const value = `value ${world.operations.length}`;
+              const way = step.spot % 2 === 0 ? 'a' : 'b';
+              store.register(way).set(value);
+              const act = { type: 'set', value } as const;
+              seen.add(
+                world.happen({ at: way, leaf: 'register', act, past: new Set(seen), time, replica, expires: 0 }),
+              );
+            } else if (step.type === 'wait') {
+              nowMs += step.ms * 100;
+            }
+            for (const { replica, seen } of peers) {
+              for (const key of ['a', 'b']) {
+                const expected = world
+                  .conflicts(key, seen, nowMs)
+                  .sort((a, b) => b.time - a.time)
+                  .map(({ time, act }) => [time, act.type === 'set' ? act.value : null] as const);
+                const actual = replica.register(key).conflicts();
+                expect([...actual].sort()).toEqual(expected.map(([, value]) => value).sort());
+                // Equal times are decided by the dot, which is nothing a model should know.
+                const winners = expected.filter(([time]) => time === expected[0]?.[0]).map(([, value]) => value);
+                if (actual.length > 0) expect(winners).toContain(actual[0]);
+              }
             }
           }
-        }
-      }),
-      { numRuns: 200 },
-    );
-  });
+        }),
+        { numRuns: 200 },
+      );
+    },
+    LONG_MS,
+  );
 
   test('[time] never runs backwards, and never falls behind what it has seen and believes', () => {
     fc.assert(

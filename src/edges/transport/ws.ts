@@ -66,7 +66,7 @@ export interface SyncServer {
 }
 
 /** The pause after which a close that the other end does not answer is an end. */
-const CLOSE_TIMEOUT_MS = 2_000;
+const CLOSE_TIMEOUT_MS = 1_000;
 
 /** `closeTimeout` is newer than the types of ws. */
 const SOCKET_OPTIONS = {
