@@ -118,7 +118,10 @@ export function parsePath(path: Path): ParsedPath {
       continue;
     }
     const isElement = type === 'set' || type === 'set-remove-wins';
-    const parsed = { key, fields, type, typeEnd: reader.at, ...(isElement && { element: readValue(reader) }) };
+    const typeEnd = reader.at;
+    const parsed = isElement
+      ? { key, fields, type, typeEnd, element: readValue(reader) }
+      : { key, fields, type, typeEnd };
     refuseUnless(reader.done, PATH);
     return parsed;
   }

@@ -86,7 +86,7 @@ describe('two nodes', () => {
     expect(contents(b)).toEqual(contents(a));
     expect(a.counter('n').get()).toBe(11);
     expect([...a.set('s').values()]).toEqual(['a', 'b']);
-    expect(a.register('k2').conflicts().toSorted()).toEqual(['a', 'b']);
+    expect(new Set(a.register('k2').conflicts())).toEqual(new Set(['a', 'b']));
     expect([a.has('k1'), a.has('k3')]).toEqual([false, false]);
     expect(fingerprints(a, b).size).toBe(1);
   });

@@ -271,7 +271,7 @@ describe('a batch', () => {
     store.batch(() => {
       for (const key of ['a', 'c', 'd', 'g']) store.register(key).set('new');
       store.register('f').delete();
-      const scanned = Array.from(store.scan(), ({ key, value }) => `${key} ${String(value())}`);
+      const scanned = Array.from(store.scan(), ({ key, value }) => `${key} ${value() as string}`);
       expect(scanned).toEqual(['a new', 'b old', 'c new', 'd new', 'g new']);
       const reverse = Array.from(store.scan('', { reverse: true }), ({ key }) => key);
       expect(reverse).toEqual(['g', 'd', 'c', 'b', 'a']);

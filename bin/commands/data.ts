@@ -138,6 +138,7 @@ export async function list(prefix: string, options: ListOptions): Promise<void> 
       values: options.keys ? undefined : 'true',
     });
     for (const line of lines(items, options, isFirst)) await print(line);
+    if (isFirst && items.length === 0 && !options.json) note('no keys');
     isFirst = false;
     left -= new Set(items.map(({ key }) => key)).size;
     if (next === null) return;

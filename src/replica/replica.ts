@@ -252,7 +252,7 @@ export class Replica implements ReplicaCore {
     this.#guard.changed(path, before, after);
     this.identity.changed(path);
     for (const { sender } of this.#peers.values()) sender.changed(path, before, after);
-    if (this.#changed.size < CHANGED_PATHS_MAX) this.#changed.add(path);
+    if (this.#changed.size < CHANGED_PATHS_MAX && isLiveChanged(before, after)) this.#changed.add(path);
   }
 
   #onLearned(actor: Actor, from: number, to: number): void {
@@ -766,6 +766,14 @@ export class Replica implements ReplicaCore {
       counts: Object.fromEntries(this.#counts),
     };
   }
+}
+
+/** False when only ghosts came or went, which no reader sees. */
+function isLiveChanged({ entries: before }: Row, { entries: after }: Row): boolean {
+  return (
+    before.some((entry) => entry.kind === 'live' && !after.includes(entry)) ||
+    after.some((entry) => entry.kind === 'live' && !before.includes(entry))
+  );
 }
 
 function statusOf(link: Link): LinkStatus {

@@ -28,8 +28,8 @@ const CLUSTER = '00112233445566778899aabbccddeeff';
 const FLIGHT_BYTES_MAX = 320 * 1024;
 const MESSAGE_BYTES_MAX = 64 * 1024;
 
-/** What happens in a second of a busy small cluster is some thousand things; a replica that never rests does more. */
-const EVENTS_MAX = 400_000;
+/** A schedule makes some hundred things happen, a few thousand at most; replicas that never rest do more. */
+const HAPPENINGS_MAX = 40_000;
 
 export type ReplicaMaker = (options: ReplicaOptions) => ReplicaCore;
 
@@ -422,7 +422,7 @@ export class Cluster {
     const redial = this.#redials[0];
     if (redial !== undefined && redial.atMs <= atMs) return this.#redial(redial.atMs);
     if (direction === null && node === null) return false;
-    if (++this.#happenings > EVENTS_MAX) failure('Restless', `${EVENTS_MAX} things happened and there is no end of it`);
+    if (++this.#happenings > HAPPENINGS_MAX) failure('Restless', `${HAPPENINGS_MAX} things happened and there is no end of it`);
     this.nowMs = Math.max(this.nowMs, atMs);
     if (node === null) this.deliver(direction as Direction);
     else this.#wake(node);

@@ -11,6 +11,8 @@ import { contentsOf, ghostsOf } from './oracle.ts';
 
 /** Virtual time within which a healed cluster must have come to rest. Its rounds take a few of its round delays. */
 const SETTLE_MS_MAX = 20_000;
+/** How often connections may turn out to be missing while it settles: each replica may close some, for a reason, once or twice. */
+const DIALS_MAX = 40;
 /** Virtual time within which what nobody needs any more must be gone, once everybody is connected. */
 const FORGET_MS_MAX = 10_000;
 
@@ -48,26 +50,32 @@ export function settle(cluster: Cluster): void {
     cluster.start(node);
   }
   const endMs = cluster.nowMs + SETTLE_MS_MAX;
-  for (;;) {
+  for (let dials = 0; ; ) {
     if (cluster.isCalm) {
-      connectAll(cluster);
+      if (connectAll(cluster) && ++dials > DIALS_MAX) failure('NotSettled', describeUnsettled(cluster));
       if (cluster.isCalm && isSettled(cluster)) return;
     }
     if (cluster.nowMs > endMs || !cluster.runToNext()) failure('NotSettled', describeUnsettled(cluster));
   }
 }
 
-/** A full mesh of members; each leaf keeps the members it has, or gets one. */
-function connectAll(cluster: Cluster): void {
+/** A full mesh of members; each leaf keeps the members it has, or gets one. True when a connection was missing. */
+function connectAll(cluster: Cluster): boolean {
   const { nodes, network } = cluster;
+  let isAnyMissing = false;
+  const connect = (a: SimulatedNode, b: SimulatedNode): void => {
+    isAnyMissing = true;
+    cluster.connect(a, b);
+  };
   const members = nodes.filter(isMember);
   for (const a of members) {
-    for (const b of members) if (a.index < b.index && network.between(a.index, b.index).length === 0) cluster.connect(a, b);
+    for (const b of members) if (a.index < b.index && network.between(a.index, b.index).length === 0) connect(a, b);
   }
   for (const leaf of nodes) {
     if (isMember(leaf) || members.some((member) => network.between(leaf.index, member.index).length > 0)) continue;
-    cluster.connect(leaf, members[leaf.index % members.length] as SimulatedNode);
+    connect(leaf, members[leaf.index % members.length] as SimulatedNode);
   }
+  return isAnyMissing;
 }
 
 function isSettled(cluster: Cluster): boolean {
