@@ -43,8 +43,6 @@ const HINTS: Readonly<Record<string, string>> = {
   AddressUnavailable: 'Use an address of this machine with --host, such as 127.0.0.1.',
   StorageLocked: 'A second node needs a directory of its own: --dir.',
   DirectoryNotWritable: 'Choose another directory with --dir, or change its permissions.',
-  RoleChanged: 'Give the role that it was made with (--role), or take another directory (--dir).',
-  ClusterMismatch: 'Each directory belongs to one cluster: take another directory with --dir to join another cluster.',
 };
 
 /** Any error as a failure with a code and, where we know one, a hint. */

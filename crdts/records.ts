@@ -155,7 +155,7 @@ export class Records {
     const { keep, kind, body, expires } = decision;
     this.write(edit.path, before, {
       // A literal with all fields in their order: V8 builds `{ ...dot, … }` through slow transitions, microseconds each.
-      entries: [...keep, { actor, n: dot.n, time, kind, body, expires }],
+      entries: [...keep, { actor, n: dot.n, time, kind, expires, body }],
       residue: before.residue,
     });
     this.learn(actor, dot.n, dot.n);

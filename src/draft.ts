@@ -69,7 +69,7 @@ export class Draft {
     if (decision === null) return;
     const { keep, kind, body, expires } = decision;
     // The greatest time: it is later than everything it saw, and what it did not see is not in this draft.
-    this.#records.set(path, [...keep, { actor, n: dot.n, time: Number.MAX_SAFE_INTEGER, kind, body, expires }]);
+    this.#records.set(path, [...keep, { actor, n: dot.n, time: Number.MAX_SAFE_INTEGER, kind, expires, body }]);
     this.#paths.put(path, NO_BYTES);
   }
 }

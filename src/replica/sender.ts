@@ -447,7 +447,7 @@ export class Sender {
 }
 
 /** A literal, not a spread: V8 builds spreads with overwritten fields through slow transitions, microseconds each. */
-const omitted = ({ actor, n, time }: Entry): Entry => ({ actor, n, time, kind: 'omitted', body: NO_BYTES, expires: 0 });
+const omitted = ({ actor, n, time }: Entry): Entry => ({ actor, n, time, kind: 'omitted', expires: 0, body: NO_BYTES });
 
 const sizeOf = ({ path, entries, residue }: SentRecord): number =>
   path.length +

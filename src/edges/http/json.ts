@@ -13,7 +13,7 @@
  * Known limit: JSON numbers are doubles here as in every browser; 12345678901234567890 loses its last digits on the way
  * in. Send such a number as a bigint.
  */
-import { HearsayError } from '../../../crdts/error.ts';
+import { HearsayError, overLimit } from '../../../crdts/error.ts';
 import { DEPTH_MAX, type Value } from '../../../crdts/value.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -69,11 +69,7 @@ export function fromJson(json: unknown, depth = 0): Value {
     throw invalid('a number is beyond the range of doubles: send {"$bigint": "…"} or {"$number": "Infinity"}');
   }
   if (typeof json !== 'object' || json === null) return json as null | boolean | string;
-  if (depth >= DEPTH_MAX) {
-    throw new HearsayError('ValueTooDeep', `a value has more than ${DEPTH_MAX} levels: flatten it, or use a map`, {
-      limit: DEPTH_MAX,
-    });
-  }
+  if (depth >= DEPTH_MAX) throw overLimit('ValueTooDeep', 'a value in levels', DEPTH_MAX, 'flatten it, or use a map');
   if (Array.isArray(json)) return json.map((item) => fromJson(item, depth + 1));
   const tag = Object.keys(json).find((key) => key.startsWith('$') && !key.startsWith('$$'));
   return tag === undefined ? plainObject(json, depth) : tagged(tag, json as Readonly<Record<string, unknown>>);

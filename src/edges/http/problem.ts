@@ -34,6 +34,7 @@ const STATUS_OF_CODE: Readonly<Record<string, number>> = {
   BodyTooLarge: 413,
   ValueTooLarge: 413,
   BodyNotJson: 415,
+  OutsideInterests: 421,
   AnswerTooLarge: 422,
   HeadersTooLarge: 431,
   Closing: 503,

@@ -6,7 +6,7 @@
  * character would become U+FFFD, and another key than the one that was meant.
  */
 import type { IncomingMessage } from 'node:http';
-import { HearsayError } from '../../../crdts/error.ts';
+import { HearsayError, overLimit } from '../../../crdts/error.ts';
 
 /**
  * The largest body, in bytes. The largest value, 1 MiB, fits as base64 and as most text; text that JSON must escape
@@ -145,7 +145,7 @@ export class BodyReader {
 
 function tooLarge(request: IncomingMessage): HearsayError {
   discard(request);
-  return new HearsayError('BodyTooLarge', `a body has at most ${BODY_BYTES_MAX} bytes`, { limit: BODY_BYTES_MAX });
+  return overLimit('BodyTooLarge', 'a body in bytes', BODY_BYTES_MAX, 'a value has at most 1 MiB');
 }
 
 /** Lets the rest of a body come in and drops it, up to a limit. */
