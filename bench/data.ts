@@ -18,7 +18,8 @@ export const OTHERS: readonly Shape[] = [
   { keyBytes: 16, valueBytes: 10_000 },
 ];
 
-export const nameOf = ({ keyBytes, valueBytes }: Shape): string => `keys of ${keyBytes} B, values of ${valueBytes} B`;
+/** Key + value. */
+export const nameOf = ({ keyBytes, valueBytes }: Shape): string => `${keyBytes} + ${valueBytes} B`;
 
 /** Fewer of large ones: what a measurement writes in all stays below about 50 MB. */
 export const countOf = ({ keyBytes, valueBytes }: Shape, most: number): number =>

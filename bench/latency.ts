@@ -7,7 +7,7 @@
  * processes read the same monotonic clock, and the write carries its time.
  */
 import { fdatasyncSync, openSync, writeSync } from 'node:fs';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Packr } from 'msgpackr';
@@ -139,13 +139,14 @@ function seenByGet(keys: readonly string[]): Promise<number[]> {
 
 /** After whoever listens to a WebSocket of this process has done with a message. */
 function afterEachMessage(look: () => void): void {
-  const prototype = WebSocket.prototype as { emit(name: string | symbol, ...args: unknown[]): boolean };
-  const { emit } = prototype;
-  prototype.emit = function (this: typeof prototype, name, ...args) {
-    const had = emit.call(this, name, ...args);
-    if (name === 'message') look();
-    return had;
-  };
+  class Observed extends EventEmitter {
+    override emit(name: string, ...args: unknown[]): boolean {
+      const isHeard = super.emit(name, ...args);
+      if (name === 'message') look();
+      return isHeard;
+    }
+  }
+  WebSocket.prototype.emit = Observed.prototype.emit;
 }
 
 async function toldByWatch(keys: readonly string[]): Promise<number[]> {

@@ -19,10 +19,11 @@ import type { Effort, Group } from './harness.ts';
 import { latency } from './latency.ts';
 import { opening } from './opening.ts';
 import { sets } from './sets.ts';
+import { simulator } from './simulator.ts';
 import { jsonLines, TABLE_HEAD, tableLine } from './table.ts';
 import { writes } from './writes.ts';
 
-const GROUPS: readonly Group[] = [writes, sets, fetch, catchup, latency, counters, opening, actors, bundle];
+const GROUPS: readonly Group[] = [writes, sets, fetch, catchup, latency, counters, opening, actors, simulator, bundle];
 
 const { values: options } = parseArgs({
   options: {

@@ -287,35 +287,31 @@ class Cluster {
   }
 }
 
-describe('engines that push, sync and restart', () => {
-  test(
-    '[engine] hold what the events known to them say, with every index true to the rows',
-    () => {
-      fc.assert(
-        fc.property(steps, (history) => {
-          const cluster = new Cluster();
-          for (const step of history) {
-            cluster.step(step);
-            for (const peer of cluster.peers) cluster.check(peer);
-          }
-          for (const { engine } of cluster.peers) checkIndexes(engine);
-          cluster.settle();
-          const [first] = cluster.peers as [Peer];
-          for (const peer of cluster.peers) {
-            cluster.check(peer);
-            checkIndexes(peer.engine);
-            expect(dotNames(peer.engine.clock)).toEqual(dotNames(first.engine.clock));
-            expect(peer.engine.hasResidue).toBe(false);
-            for (const path of PATHS)
-              expect(liveNames(peer.engine.read(path))).toEqual(liveNames(first.engine.read(path)));
-            expect(space(peer.engine, 's').size + space(peer.engine, 'e').size, 'nothing is kept of residue').toBe(0);
-          }
-        }),
-        { numRuns: 300 },
-      );
-    },
-    LONG_MS,
-  );
+describe('engines that push, sync and restart', { timeout: LONG_MS }, () => {
+  test('[engine] hold what the events known to them say, with every index true to the rows', () => {
+    fc.assert(
+      fc.property(steps, (history) => {
+        const cluster = new Cluster();
+        for (const step of history) {
+          cluster.step(step);
+          for (const peer of cluster.peers) cluster.check(peer);
+        }
+        for (const { engine } of cluster.peers) checkIndexes(engine);
+        cluster.settle();
+        const [first] = cluster.peers as [Peer];
+        for (const peer of cluster.peers) {
+          cluster.check(peer);
+          checkIndexes(peer.engine);
+          expect(dotNames(peer.engine.clock)).toEqual(dotNames(first.engine.clock));
+          expect(peer.engine.hasResidue).toBe(false);
+          for (const path of PATHS)
+            expect(liveNames(peer.engine.read(path))).toEqual(liveNames(first.engine.read(path)));
+          expect(space(peer.engine, 's').size + space(peer.engine, 'e').size, 'nothing is kept of residue').toBe(0);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
 
   test('[engine] residue that melted before a restart is never taken for the residue of another frame', () => {
     const [a, b] = [new Engine(new StrictStore()), new Engine(new StrictStore())];
@@ -339,6 +335,28 @@ describe('engines that push, sync and restart', () => {
     expect(again.coverage(again.read(PATHS[0] as string)).has(news.actor, news.n)).toBe(false);
     send(again, PATHS.slice(0, 1));
     expect(liveNames(again.read(PATHS[0] as string))).toEqual([nameOf(news)]);
+  });
+
+  test('[engine] what covers a record at its sender covers it here, on and on', () => {
+    const [a, b, c, d] = ACTORS.map((actor) => {
+      const engine = new Engine(new StrictStore());
+      engine.begin(actor);
+      return engine;
+    }) as [Engine, Engine, Engine, Engine];
+    const path = PATHS[0] as string;
+    const push = (from: Engine, to: Engine): void => {
+      const row = from.read(path);
+      const told = from.clock.clone();
+      to.receive([{ path, entries: row.entries, residue: from.residueOf(row) }], told, told.minus(to.clock));
+    };
+    a.apply(edit(path, 'put'), 1);
+    push(a, d);
+    a.apply(edit(path, 'put'), 2);
+    push(a, b);
+    const last = b.apply(edit(path, 'put'), 3) as Dot;
+    push(b, c);
+    push(d, c);
+    expect(liveNames(c.read(path)), 'what was replaced does not come back').toEqual([nameOf(last)]);
   });
 
   test('[engine] an omitted dot that is not here stays unknown, so that it can still come', () => {
@@ -372,7 +390,7 @@ describe('engines that push, sync and restart', () => {
   });
 });
 
-describe('an engine, part by part', () => {
+describe('an engine, part by part', { timeout: LONG_MS }, () => {
   const fresh = (actor = ACTORS[0] as Actor): Engine => {
     const engine = new Engine(new StrictStore());
     engine.begin(actor);
@@ -555,29 +573,25 @@ describe('an engine, part by part', () => {
     checkIndexes(broken);
   });
 
-  test(
-    '[heal] the clock shrinks to what is held, and stays so; what comes again is news',
-    () => {
-      fc.assert(
-        fc.property(steps, (history) => {
-          const cluster = new Cluster();
-          for (const step of history) cluster.step(step);
-          for (const { engine } of cluster.peers) {
-            const rowsBefore = [...engine.rows(...ALL)].map(([at, { entries }]) => [at, entries.map(nameOf)]);
-            engine.shrinkToHeld();
-            expect(dotNames(engine.clock)).toEqual(rowsBefore.flatMap(([, names]) => names as string[]).sort());
-            expect(engine.actor, 'its actor is not to be trusted any more').toBe(null);
-            expect([...engine.rows(...ALL)].map(([at, { entries }]) => [at, entries.map(nameOf)])).toEqual(rowsBefore);
-            checkIndexes(engine);
-            engine.seal();
-            expect(remembered(new Engine(engine.store, {}, engine.shard))).toEqual(remembered(engine));
-          }
-        }),
-        { numRuns: 100 },
-      );
-    },
-    LONG_MS,
-  );
+  test('[heal] the clock shrinks to what is held, and stays so; what comes again is news', () => {
+    fc.assert(
+      fc.property(steps, (history) => {
+        const cluster = new Cluster();
+        for (const step of history) cluster.step(step);
+        for (const { engine } of cluster.peers) {
+          const rowsBefore = [...engine.rows(...ALL)].map(([at, { entries }]) => [at, entries.map(nameOf)]);
+          engine.shrinkToHeld();
+          expect(dotNames(engine.clock)).toEqual(rowsBefore.flatMap(([, names]) => names as string[]).sort());
+          expect(engine.actor, 'its actor is not to be trusted any more').toBe(null);
+          expect([...engine.rows(...ALL)].map(([at, { entries }]) => [at, entries.map(nameOf)])).toEqual(rowsBefore);
+          checkIndexes(engine);
+          engine.seal();
+          expect(remembered(new Engine(engine.store, {}, engine.shard))).toEqual(remembered(engine));
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
 
   test('[melt] rows that were kept for their residue alone go with it', () => {
     const [a, b] = [fresh(), new Engine(new StrictStore())];

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { HearsayError } from '../crdts/error.ts';
-import { refusalOfUpgrade } from '../src/edges/http/browsers.ts';
+import { isOnThisMachine, isOwnHost, refusalOfUpgrade } from '../src/edges/http/browsers.ts';
 import { fromJson, toJson } from '../src/edges/http/json.ts';
 import { BODY_BYTES_MAX } from '../src/edges/http/request.ts';
 import { answerWithoutUpgrade, closeHttpServer, createHttpServer, listen } from '../src/edges/http/server.ts';
@@ -376,6 +376,19 @@ describe('watching', () => {
     expect(await more.next()).toBeUndefined();
   });
 
+  test('many streams at once raise no warning of a leak', async () => {
+    const warnings: Error[] = [];
+    const warn = (warning: Error): void => void warnings.push(warning);
+    process.on('warning', warn);
+    const readers = Array.from({ length: 30 }, () => new EventReader(node, '/v1/watch'));
+    await Promise.all(readers.map(({ status }) => status));
+    void node.store.register('a').set(1);
+    for (const reader of readers) expect((await reader.next())?.data.value).toBe(1);
+    for (const reader of readers) reader.close();
+    process.off('warning', warn);
+    expect(warnings).toEqual([]);
+  });
+
   test('a client that goes is forgotten', async () => {
     const events = new EventReader(node, '/v1/watch');
     await events.status;
@@ -383,6 +396,9 @@ describe('watching', () => {
     await node.api.close();
   });
 });
+
+const upgrade = (headers: Readonly<Record<string, string>>): IncomingMessage =>
+  ({ headers, socket: { localAddress: '127.0.0.1' } }) as unknown as IncomingMessage;
 
 describe('who may ask', () => {
   test.each(['localhost', 'LOCALHOST:1', '127.0.0.1:7717', '127.9.9.9', '[::1]:80'])(
@@ -418,14 +434,33 @@ describe('who may ask', () => {
     const answer = await node.ask('/v1/keys/x', { method: 'PUT', body: { value: 1 }, headers });
     expect(answer.status).toBe(403);
     expect(node.store.has('x')).toBe(false);
-    expect(refusalOfUpgrade({ headers } as unknown as IncomingMessage)).toEqual(expect.any(String));
+    expect(refusalOfUpgrade(upgrade(headers))).toEqual(expect.any(String));
   });
 
   test('a page of our own origin, and a program, are not', async () => {
     const headers = { host: 'localhost:7717', origin: 'http://localhost:7717', 'sec-fetch-site': 'same-origin' };
     expect((await node.ask('/v1/status', { headers })).status).toBe(200);
-    expect(refusalOfUpgrade({ headers } as unknown as IncomingMessage)).toBeUndefined();
-    expect(refusalOfUpgrade({ headers: { host: 'nas.lan:7717' } } as unknown as IncomingMessage)).toBeUndefined();
+    expect(refusalOfUpgrade(upgrade(headers))).toBeUndefined();
+    expect(refusalOfUpgrade(upgrade({ host: 'nas.lan:7717' }))).toBeUndefined();
+  });
+
+  test('what counts is the machine that the client is on, and the address that it used', () => {
+    const from = (
+      remoteAddress: string | undefined,
+      localAddress = '192.168.1.7',
+      host = localAddress,
+    ): IncomingMessage =>
+      ({ headers: { host }, socket: { remoteAddress, localAddress } }) as unknown as IncomingMessage;
+    for (const address of ['127.0.0.1', '127.1.2.3', '::1', '::ffff:127.0.0.1', '192.168.1.7', '::ffff:192.168.1.7']) {
+      expect(isOnThisMachine(from(address))).toBe(true);
+    }
+    for (const address of ['192.168.1.8', '10.0.0.1', '::', '', undefined]) {
+      expect(isOnThisMachine(from(address))).toBe(false);
+    }
+    expect(isOwnHost(from('192.168.1.7', '::ffff:192.168.1.7', '192.168.1.7:7717'))).toBe(true);
+    expect(isOwnHost(from('fd00::7', 'fd00::7', '[fd00::7]:7717'))).toBe(true);
+    expect(isOwnHost(from('192.168.1.7', '192.168.1.7', '192.168.1.8'))).toBe(false);
+    expect(isOwnHost(from('192.168.1.7', undefined, ''))).toBe(false);
   });
 
   test('a body that no form can send is asked for', async () => {
@@ -463,6 +498,7 @@ describe('what is wrong', () => {
     ['GET', '/v1/keys/a/b', 'RouteUnknown', 404],
     ['GET', '/v1/keys/../status', 'RouteUnknown', 404],
     ['POST', '/v1/keys', 'MethodNotAllowed', 405],
+    ['PUT', '/v1/watch', 'MethodNotAllowed', 405],
     ['OPTIONS', '/v1/keys/a', 'MethodNotAllowed', 405],
     ['PATCH', '/v1/keys/a', 'MethodNotAllowed', 405],
     ['GET', '/v1/keys/a?typo=1', 'InvalidRequest', 400],

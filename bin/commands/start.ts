@@ -6,7 +6,7 @@
  * with 1, for whoever supervises it to start it again.
  */
 import { open, type OpenOptions, type Store } from '../../src/index.ts';
-import { parseNodeUrl } from '../client.ts';
+import { parseNodeUrl, PORT_DEFAULT } from '../client.ts';
 import { EXIT } from '../failure.ts';
 import { createLogger, type LogLevel, type Logger } from '../logging.ts';
 import { note, paint, print, printJson } from '../output.ts';
@@ -101,17 +101,16 @@ async function introduce(store: Store, options: StartOptions, version: string): 
   const { node, name, role, cluster } = store.status();
   const [url = ''] = urlsOf(store, options);
   const command = ownCommand();
-  const isDefaultPort = store.port === 7717;
-  const elsewhere = isLoopbackHost(options.host) ? ` --dir ./second --port ${nextPort(store.port ?? 0)}` : '';
+  const port = store.port ?? 0;
+  const isFoundByDefault = port === PORT_DEFAULT && ['127.0.0.1', '0.0.0.0', '::'].includes(options.host);
+  const where = isFoundByDefault ? '' : ` --url ${url}`;
+  const elsewhere = isLoopbackHost(options.host) ? ` --dir ./second --port ${nextPort(port)}` : '';
   const rows = [
     ['node', `${name} (${node})${role === 'leaf' ? ', a leaf' : ''}`],
     ['data', options.dir],
     ['cluster', cluster ?? 'none yet: it will be that of the first node it meets'],
     ['listening', urlsOf(store, options).join(', ')],
-    [
-      'try',
-      `${command.client} set greeting hello${isDefaultPort ? '' : ` --url ${urlOf('127.0.0.1', store.port ?? 0)}`}`,
-    ],
+    ['try', `${command.client} set greeting hello${where}`],
     ['join it', `${command.start}${elsewhere} --join ${url}`],
   ];
   await print(paint(`hearsay ${version}`, 'bold'));

@@ -12,7 +12,8 @@
  *   ended may be old (a restored backup), and others may have had more of it.
  * ⚑ No dot of a chain that it names is left in the record.
  *
- * A leaf knows too few clocks. It asks a member, and drops what it is told is stable.
+ * A leaf knows too few clocks. It asks a member, and drops what it is told is stable. Members ask each other about marks:
+ * one that has dropped a mark had heard whoever had to be, and so has everyone whose clock contains what its clock was then.
  *
  * What was dropped is remembered as the actor's floor (Engine.dropGhost), which makes rounds to those who missed it slow.
  * Dropping too late costs 30 bytes; dropping too early, for a member that comes back from a backup, is healed by `alive`.
@@ -51,6 +52,8 @@ export class Ghosts {
   readonly #members = new Map<string, PeerClock>();
   readonly #waiting = new Map<string, Waiting>();
   readonly #claims = new Map<Link, Claim[]>();
+  /** Marks that a link was asked about. */
+  readonly #asked = new Map<Link, Clock>();
   /** Pairs of a mark and an actor heard that the other peers have not been told. */
   readonly #news = new Map<string, { mark: Dot; actors: Set<Actor> }>();
   #after: Dot | undefined;
@@ -70,6 +73,7 @@ export class Ghosts {
 
   closed(link: Link): void {
     this.#claims.delete(link);
+    this.#asked.delete(link);
   }
 
   /**
@@ -86,9 +90,11 @@ export class Ghosts {
       return false;
     }
     const clocks = this.#clocksOfOthers();
-    const dropped = page.filter((ghost) => isKnownTo(clocks, ghost) && this.#dropIfFree(ghost)).length;
+    const stable = page.filter((ghost) => isKnownTo(clocks, ghost));
+    const left = stable.filter((ghost) => !this.#dropIfFree(ghost));
+    this.#askAbout(left.filter((ghost) => this.#isMark(ghost)));
     this.#tellNews(now);
-    return dropped > 0 && this.#after !== undefined;
+    return left.length < stable.length && this.#after !== undefined;
   }
 
   /** The last known clocks of all other members; null while one of them was never met in this run. */
@@ -268,7 +274,24 @@ export class Ghosts {
     });
   }
 
-  // ---------------------------------------------------------------- leaves
+  // ---------------------------------------------------------------- asking a member
+
+  /**
+   * Marks that wait here, although every member knows them: another member may have dropped them while I was away, and
+   * what it had heard it told to those who were there. Each link is asked once about each.
+   */
+  #askAbout(marks: readonly Dot[]): void {
+    if (marks.length === 0) return;
+    for (const link of this.#core.links.values()) {
+      if (!link.isReady || link.info?.role !== 'member') continue;
+      const asked = this.#asked.get(link) ?? new Clock();
+      this.#asked.set(link, asked);
+      const dots = new Clock();
+      for (const { actor, n } of marks) if (asked.add(actor, n)) dots.add(actor, n);
+      if (!dots.isEmpty)
+        link.say({ type: 'ask-stable', shard: this.#core.engine.shard, dots: encodeClock(dots) }, this.#core.batch());
+    }
+  }
 
   #askStable(ghosts: readonly Dot[]): void {
     if (ghosts.length === 0) return;
@@ -281,7 +304,7 @@ export class Ghosts {
     }
   }
 
-  /** A leaf asks: of these dots, those that every member's clock contains; of marks, those that I have dropped. */
+  /** Of these dots, those that every member's clock contains; of marks, those that I have dropped, or replaced by later ones. */
   answerStable(link: Link, dots: Uint8Array): void {
     const stable = new Clock();
     const clocks = this.#clocksOfOthers();
@@ -305,17 +328,20 @@ export class Ghosts {
     );
   }
 
-  /** A member says: these are stable. ⚑ A leaf drops nothing else. */
+  /** A member says: these are stable, and of marks, I have dropped them. ⚑ A leaf drops nothing else. */
   toldStable(link: Link, dots: Uint8Array): void {
-    if (this.#core.role !== 'leaf') return;
     const marks: Dot[] = [];
     let count = 0;
     for (const dot of decodeClock(dots).dots()) {
       if (++count > GHOSTS_A_SWEEP) break;
       if (this.#isMark(dot)) marks.push(dot);
-      else this.#dropIfFree(dot);
+      else if (this.#core.role === 'leaf') this.#dropIfFree(dot);
     }
-    if (marks.length > 0) this.#claim(link, () => marks.forEach((mark) => this.#dropIfFree(mark, true)));
+    if (marks.length > 0) this.#claim(link, () => marks.forEach((mark) => this.#dropVouched(mark)));
+  }
+
+  #dropVouched(mark: Dot): void {
+    if (this.#core.role === 'leaf' || isKnownTo(this.#clocksOfOthers(), mark)) this.#dropIfFree(mark, true);
   }
 }
 

@@ -16,8 +16,6 @@ export {
   formatReport,
   missingFrom,
   type Report,
-  type SimulateArguments,
   type SimulateOptions,
   simulate,
-  simulateCommand,
 } from './simulate.ts';

@@ -11,6 +11,8 @@ import { contentsOf, ghostsOf } from './oracle.ts';
 
 /** Virtual time within which a healed cluster must have come to rest. Its rounds take a few of its round delays. */
 const SETTLE_MS_MAX = 20_000;
+/** Enough virtual time for a few rounds. */
+const QUIET_MS = 1_000;
 /** How often connections may turn out to be missing while it settles: each replica may close some, for a reason, once or twice. */
 const DIALS_MAX = 40;
 /** Virtual time within which what nobody needs any more must be gone, once everybody is connected. */
@@ -53,7 +55,11 @@ export function settle(cluster: Cluster): void {
   for (let dials = 0; ; ) {
     if (cluster.isCalm) {
       if (connectAll(cluster) && ++dials > DIALS_MAX) failure('NotSettled', describeUnsettled(cluster));
-      if (cluster.isCalm && isSettled(cluster)) return;
+      if (cluster.isCalm && isSettled(cluster)) {
+        // Where links need not be equal, a leaf may still have something to bring.
+        if (cluster.hasGoneBack) cluster.run(QUIET_MS);
+        return;
+      }
     }
     if (cluster.nowMs > endMs || !cluster.runToNext()) failure('NotSettled', describeUnsettled(cluster));
   }
@@ -82,7 +88,12 @@ function isSettled(cluster: Cluster): boolean {
   let clock: string | undefined;
   for (const node of cluster.nodes) {
     const status = cluster.statusOf(node);
-    if (status.links.some(({ state }) => state !== 'equal')) return false;
+    for (const { state, role } of status.links) {
+      if (state === 'equal') continue;
+      // What members lost for good a leaf may still have in its clock, and cannot vouch for.
+      const isWithLeaf = role === 'leaf' || node.role === 'leaf';
+      if (!(isWithLeaf && state === 'syncing' && cluster.hasGoneBack)) return false;
+    }
     if (!isMember(node)) continue;
     clock ??= status.clock;
     if (status.clock !== clock) return false;

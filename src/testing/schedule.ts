@@ -149,9 +149,9 @@ export const STEP_NAMES = Object.keys({
   check: 0,
 } satisfies Record<StepName, 0>) as StepName[];
 
-/** A kept schedule, as `JSON.parse` gave it. Throws `InvalidSchedule` for what is none; steps are checked when they run. */
-export function parseSchedule(json: unknown): Schedule {
-  const schedule = json as Partial<Schedule> | null;
+/** A kept schedule, from its JSON. Throws `InvalidSchedule` for what is none; what steps say is judged when they run. */
+export function parseSchedule(text: string): Schedule {
+  const schedule = parseJson(text) as Partial<Schedule> | null;
   const isOne =
     typeof schedule === 'object' &&
     schedule !== null &&
@@ -162,6 +162,14 @@ export function parseSchedule(json: unknown): Schedule {
     schedule.steps.every((step) => STEP_NAMES.includes((step as Partial<Step>).do as StepName));
   if (isOne) return schedule as Schedule;
   throw new HearsayError('InvalidSchedule', 'this is no schedule: save one with formatSchedule');
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new HearsayError('InvalidSchedule', 'this is no schedule, since it is no JSON', {}, error);
+  }
 }
 
 /** As JSON, a step a line. */

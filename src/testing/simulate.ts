@@ -5,7 +5,7 @@
  * tested. A full run (`isComplete`) fails when any row of it is at zero.
  */
 import { SimulationFailure } from './failure.ts';
-import { PROFILE_NAMES, type ProfileName, randomSchedule } from './profiles.ts';
+import { type ProfileName, randomSchedule } from './profiles.ts';
 import { type RunOptions, type RunResult, runSchedule } from './run.ts';
 import { FAULTS, formatSchedule, type Schedule, type StepName } from './schedule.ts';
 import { SCRIPTS } from './scripts.ts';
@@ -135,41 +135,4 @@ export function formatFailure({ code, message, schedule, shrunk, story, command 
     'to keep it, save this as test/schedules/<name>.json:',
     formatSchedule(shrunk),
   ].join('\n');
-}
-
-export interface SimulateArguments {
-  readonly seed?: string | number | undefined;
-  readonly runs?: string | number | undefined;
-  readonly seconds?: string | number | undefined;
-  readonly profile?: string | undefined;
-  /** A kept schedule, as the text of its file; then nothing else is run. */
-  readonly schedule?: Schedule | undefined;
-}
-
-/** The command `hearsay simulate`: prints the report; returns the exit code, 0 when nothing failed, 2 for arguments that are none. */
-export function simulateCommand(args: SimulateArguments, print: (text: string) => void): number {
-  const seed = args.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(args.seed);
-  const runs = args.runs === undefined ? undefined : Number(args.runs);
-  const budgetMs = args.seconds === undefined ? undefined : 1000 * Number(args.seconds);
-  const profile = args.profile as ProfileName | undefined;
-  const isNumber = (value: number | undefined): boolean => value === undefined || (Number.isFinite(value) && value >= 0);
-  if (!Number.isSafeInteger(seed) || !isNumber(runs) || !isNumber(budgetMs)) {
-    print('--seed, --runs and --seconds take numbers');
-    return 2;
-  }
-  if (profile !== undefined && !PROFILE_NAMES.includes(profile)) {
-    print(`there is no profile "${profile}": choose one of ${PROFILE_NAMES.join(', ')}`);
-    return 2;
-  }
-  const { schedule } = args;
-  const report = simulate({
-    seed,
-    ...(schedule === undefined ? { runs, budgetMs } : { runs: 0, kept: [schedule] }),
-    profile,
-    onProgress: (done, elapsedMs) => {
-      if (done % (50 * PROGRESS_RUNS) === 0) print(`${done} schedules, ${(elapsedMs / 1000).toFixed(0)} s`);
-    },
-  });
-  print(formatReport(report));
-  return report.failures.length > 0 ? 1 : 0;
 }

@@ -15,7 +15,7 @@ import { HearsayError } from '../../../crdts/error.ts';
 import type { Place } from '../../../crdts/handles.ts';
 import type { TypeName } from '../../../crdts/path.ts';
 import type { ApiStore, Logger, Writes } from './api-store.ts';
-import { isForeignPage, isLoopback, isLoopbackHost } from './browsers.ts';
+import { isForeignPage, isOnThisMachine, isOwnHost } from './browsers.ts';
 import { ended, streamChanges } from './events.ts';
 import type { Json } from './json.ts';
 import { listKeys } from './listing.ts';
@@ -78,9 +78,9 @@ const ROUTES: readonly Route[] = [
 /** The API over an open store. It keeps no state but counts; several over one store are fine. */
 export function createApi(store: ApiStore, { logger }: ApiOptions = {}): Api {
   const bodies = new BodyReader();
-  const stopping = new AbortController();
   const underWay = new Set<Promise<void>>();
-  let streamCount = 0;
+  const streams = new Set<AbortController>();
+  let isClosing = false;
   let unreadBytes = 0;
 
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
@@ -89,6 +89,7 @@ export function createApi(store: ApiStore, { logger }: ApiOptions = {}): Api {
     response.on('error', () => {});
     const answered = serve(request, response)
       .catch((error: unknown) => fail(request, response, error))
+      .catch(() => void response.destroy())
       .finally(() => underWay.delete(answered));
     underWay.add(answered);
   };
@@ -97,39 +98,40 @@ export function createApi(store: ApiStore, { logger }: ApiOptions = {}): Api {
     const target = parseTarget(request.url ?? '');
     const { route, key } = findRoute(request.method ?? '', target);
     if (route.path !== '/healthz') admit(request);
-    if (underWay.size - streamCount > REQUESTS_MAX || unreadBytes > UNREAD_BYTES_MAX) throw overloaded('requests');
     const query = new Query(target.query, route.query);
     if (route.answer === 'events') {
-      await stream(request, response, query);
+      await streamTo(request, response, query);
     } else {
       const json = await route.answer({ store, query, key, body: () => bodies.read(request) });
       await send(response, 200, 'application/json', json);
     }
   }
 
-  /** Who may ask at all. */
+  /** Who may ask, and whether there is room. Health is told to anybody, at any time. */
   function admit(request: IncomingMessage): void {
-    if (stopping.signal.aborted) throw new HearsayError('Closing', 'the node is closing: ask another one');
-    if (!isLoopback(request)) {
+    if (isClosing) throw new HearsayError('Closing', 'the node is closing: ask another one');
+    if (!isOnThisMachine(request)) {
       throw new HearsayError('TokenRequired', 'the API answers only to programs on the machine of the node');
     }
-    if (!isLoopbackHost(request)) {
-      throw new HearsayError('ForeignHost', 'reach the API as localhost, 127.0.0.1 or [::1], not by another name');
+    if (!isOwnHost(request)) {
+      throw new HearsayError('ForeignHost', 'reach the API as localhost or by its address, not by another name');
     }
     if (isForeignPage(request)) {
       throw new HearsayError('ForeignPage', 'the API does not answer to web pages of other sites');
     }
+    if (underWay.size - streams.size > REQUESTS_MAX || unreadBytes > UNREAD_BYTES_MAX) throw overloaded('requests');
   }
 
-  async function stream(request: IncomingMessage, response: ServerResponse, query: Query): Promise<void> {
-    if (streamCount >= STREAMS_MAX) throw overloaded('event streams');
+  async function streamTo(request: IncomingMessage, response: ServerResponse, query: Query): Promise<void> {
+    if (streams.size >= STREAMS_MAX) throw overloaded('event streams');
     // What the client saw last: a browser that reconnects by itself repeats the URL, and tells this in the header.
     const since = request.headers['last-event-id']?.toString() ?? query.one('since');
-    streamCount++;
+    const stream = new AbortController();
+    streams.add(stream);
     try {
-      await streamChanges(store, { prefix: query.one('prefix') ?? '', since }, response, stopping.signal);
+      await streamChanges(store, { prefix: query.one('prefix') ?? '', since }, response, stream);
     } finally {
-      streamCount--;
+      streams.delete(stream);
     }
   }
 
@@ -159,7 +161,8 @@ export function createApi(store: ApiStore, { logger }: ApiOptions = {}): Api {
   return {
     handle,
     async close(): Promise<void> {
-      stopping.abort();
+      isClosing = true;
+      for (const stream of streams) stream.abort();
       await Promise.all(underWay);
     },
   };
@@ -192,8 +195,10 @@ function findRoute(method: string, { segments }: Target): { route: Route; key: s
     const hint = isSlash ? 'a / in a key is written %2F' : 'docs/HTTP.md lists the routes; try /v1/status';
     throw new HearsayError('RouteUnknown', `there is nothing at this path: ${hint}`);
   }
-  // HEAD is GET without the body, which node:http leaves away by itself.
-  const route = here.find((each) => each.method === (method === 'HEAD' ? 'GET' : method));
+  // HEAD is GET without the body, which node:http leaves away by itself; of an event stream nothing would be left.
+  const isMet = (each: Route): boolean =>
+    each.method === method || (method === 'HEAD' && each.method === 'GET' && each.answer !== 'events');
+  const route = here.find(isMet);
   if (route === undefined) throw new MethodNotAllowed(here.map((each) => each.method));
   return { route, key: keyOf(segments[2] ?? '') };
 }

@@ -13,25 +13,30 @@
  */
 import type { IncomingMessage } from 'node:http';
 
-/** `localhost` and addresses of the loopback, with or without a port. */
-const LOOPBACK_HOST = /^(localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
-const LOOPBACK_ADDRESS = /^(::1|(::ffff:)?127(?:\.\d{1,3}){3})$/;
+const LOOPBACK_NAME = /^(localhost|127(?:\.\d{1,3}){3}|\[::1\])$/i;
+const LOOPBACK_ADDRESS = /^(::1|127(?:\.\d{1,3}){3})$/;
 
-/** Whether the other end of the connection is a process on this machine. */
-export function isLoopback(request: IncomingMessage): boolean {
-  return LOOPBACK_ADDRESS.test(request.socket.remoteAddress ?? '');
+/** An address of IPv4, as a socket of IPv6 calls it, by its own name. */
+const plain = (address: string | undefined): string => (address ?? '').replace(/^::ffff:/, '');
+
+/** Whether the other end of the connection is a process on this machine: over the loopback, or from an address to itself. */
+export function isOnThisMachine({ socket }: IncomingMessage): boolean {
+  const remote = plain(socket.remoteAddress);
+  return LOOPBACK_ADDRESS.test(remote) || (remote !== '' && remote === plain(socket.localAddress));
 }
 
-/** Whether the name by which the client reached us is one that no stranger's DNS can point here. */
-export function isLoopbackHost(request: IncomingMessage): boolean {
-  return LOOPBACK_HOST.test(request.headers.host ?? '');
+/** Whether `Host` is a name that no stranger's DNS can point here: one of the loopback, or the address that was reached. */
+export function isOwnHost({ headers, socket }: IncomingMessage): boolean {
+  const [, name = ''] = /^(.*?)(?::\d{1,5})?$/.exec(headers.host ?? '') ?? [];
+  const own = plain(socket.localAddress);
+  return LOOPBACK_NAME.test(name) || (name !== '' && name === (own.includes(':') ? `[${own}]` : own));
 }
 
 /** Whether a browser says that a page of another origin is behind this request. */
 export function isForeignPage(request: IncomingMessage): boolean {
   const { origin, host, 'sec-fetch-site': site } = request.headers;
   if (site !== undefined && site !== 'same-origin' && site !== 'none') return true;
-  return origin !== undefined && !(origin === `http://${host}` && isLoopbackHost(request));
+  return origin !== undefined && !(origin === `http://${host}` && isOwnHost(request));
 }
 
 /** Why an upgrade to a WebSocket must be refused (with status 403), undefined when it need not. */

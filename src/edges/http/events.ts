@@ -37,17 +37,17 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 };
 
-/** Streams until the client goes, `stopping` is aborted or the feed ends. Throws what the feed throws at its beginning. */
+/**
+ * Streams until the client goes, `gone` is aborted (which this also does itself) or the feed ends. Throws what the feed
+ * throws at its beginning.
+ */
 export async function streamChanges(
   store: ApiStore,
   { prefix, since }: { prefix: string; since: string | undefined },
   response: ServerResponse,
-  stopping: AbortSignal,
+  gone: AbortController,
 ): Promise<void> {
-  const gone = new AbortController();
-  const stop = (): void => gone.abort();
-  response.once('close', stop);
-  stopping.addEventListener('abort', stop);
+  response.once('close', () => gone.abort());
   let feed: AsyncIterator<ApiWatchItem> | undefined;
   try {
     const options = { signal: gone.signal, ...(since !== undefined && { since }) };
@@ -70,8 +70,7 @@ export async function streamChanges(
     }
     await ended(response);
   } finally {
-    stopping.removeEventListener('abort', stop);
-    stop();
+    gone.abort();
     await feed?.return?.();
   }
 }

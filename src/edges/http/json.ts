@@ -69,7 +69,8 @@ export function fromJson(json: unknown, depth = 0): Value {
     throw invalid('a number is beyond the range of doubles: send {"$bigint": "…"} or {"$number": "Infinity"}');
   }
   if (typeof json !== 'object' || json === null) return json as null | boolean | string;
-  if (depth >= DEPTH_MAX) throw overLimit('ValueTooDeep', 'a value in levels', DEPTH_MAX, 'flatten it, or use a map');
+  if (depth >= DEPTH_MAX)
+    throw overLimit('ValueTooDeep', 'the depth of a value', DEPTH_MAX, 'flatten it, or use a map');
   if (Array.isArray(json)) return json.map((item) => fromJson(item, depth + 1));
   const tag = Object.keys(json).find((key) => key.startsWith('$') && !key.startsWith('$$'));
   return tag === undefined ? plainObject(json, depth) : tagged(tag, json as Readonly<Record<string, unknown>>);
