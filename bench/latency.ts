@@ -139,14 +139,11 @@ function seenByGet(keys: readonly string[]): Promise<number[]> {
 
 /** After whoever listens to a WebSocket of this process has done with a message. */
 function afterEachMessage(look: () => void): void {
-  class Observed extends EventEmitter {
-    override emit(name: string, ...args: unknown[]): boolean {
-      const isHeard = super.emit(name, ...args);
-      if (name === 'message') look();
-      return isHeard;
-    }
-  }
-  WebSocket.prototype.emit = Observed.prototype.emit;
+  WebSocket.prototype.emit = function (this: WebSocket, name: string, ...args: unknown[]) {
+    const isHeard = EventEmitter.prototype.emit.call(this, name, ...args);
+    if (name === 'message') look();
+    return isHeard;
+  };
 }
 
 async function toldByWatch(keys: readonly string[]): Promise<number[]> {

@@ -23,7 +23,8 @@ export function ownCommand(
   script: string = process.argv[1] ?? 'hearsay',
   directory: string = process.cwd(),
 ): OwnCommand {
-  const file = `node ${relative(directory, script)}`;
+  const near = relative(directory, script);
+  const file = `node ${near.startsWith('..') ? script : near}`;
   if (env['npm_lifecycle_event'] === 'start') return { start: 'npm start --', client: file };
   if (env['npm_command'] === 'exec') return { start: 'npx hearsay start', client: 'npx hearsay' };
   return /\.[jt]s$/.test(script)

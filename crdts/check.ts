@@ -10,7 +10,7 @@ import { decodeValue } from './types/register.ts';
 /** Throws `Malformed` for a path of no type, a dot that is there twice, or a payload that its type does not write. */
 export function checkRecord({ path, entries }: SentRecord): void {
   const type = path.startsWith(SYSTEM) ? 'register' : parsePath(path).type;
-  refuseUnless(new Set(entries.map(({ actor, n }) => actor + n)).size === entries.length, 'a dot twice');
+  refuseUnless(new Set(entries.map(({ actor, n }) => actor + n)).size === entries.length, 'a record');
   for (const entry of entries) {
     if (entry.kind === 'omitted') continue;
     if (type === 'counter') {
@@ -18,7 +18,7 @@ export function checkRecord({ path, entries }: SentRecord): void {
     } else if (type === 'register' && entry.kind === 'live') {
       decodeValue(entry.body);
     } else {
-      refuseUnless(entry.body.length <= (entry.kind === 'live' ? 1 : 0), 'a payload');
+      refuseUnless(entry.body.length <= (entry.kind === 'live' ? 1 : 0), 'a record');
     }
   }
 }

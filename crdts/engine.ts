@@ -237,6 +237,7 @@ export class Engine extends Records {
     }
     const held = new Clock();
     this.#uncovered.clear();
+    this.#isUncoveredChanged = true;
     for (const [path, { entries, residue }] of this.rows('', PATHS_END)) {
       // What the clock forgets, the residue of a row may have said as well: there it counts again.
       const covered = this.#resolve(residue);

@@ -74,12 +74,9 @@ export function elementPath(set: Path, element: Value): Path {
   return checked(set + writer.finishString());
 }
 
-/** The least byte string after all that begin with `prefix`, which must have a byte below 0xff. */
-export function endOfPrefix(prefix: string): string {
-  // A 0xff cannot be raised: a shard's number and an actor may end in some.
-  const raisable = prefix.replace(/\xff+$/, '');
-  return raisable.slice(0, -1) + String.fromCharCode(raisable.charCodeAt(raisable.length - 1) + 1);
-}
+/** The least path after every path that begins with `prefix`. The last byte of a prefix is never 0xff. */
+export const endOfPrefix = (prefix: Path): Path =>
+  prefix.slice(0, -1) + String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1);
 
 /** The range of all user keys that begin with `text`; with '' all of them. */
 export function keyRange(text: string): { start: Path; end: Path } {

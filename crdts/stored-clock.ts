@@ -8,8 +8,8 @@
 import { Reader, type Writer } from './bytes.ts';
 import { Clock } from './clock.ts';
 import type { Actor } from './dot.ts';
-import { endOfPrefix } from './path.ts';
 import type { OrderedStore } from './store.ts';
+import { endOfKeys } from './stored-map.ts';
 
 /** This many single entries, and a sixteenth of the clock, may stand beside the packed value before they are folded in. */
 const SINGLE_ENTRIES_MAX = 64;
@@ -31,7 +31,7 @@ export class StoredClock {
     this.#entryPrefix = `${space}\x01`;
     const packed = store.get(this.#packedKey);
     if (packed !== undefined) this.clock.addAll(Clock.read(new Reader(packed)));
-    for (const [key, value] of store.range(this.#entryPrefix, endOfPrefix(this.#entryPrefix))) {
+    for (const [key, value] of store.range(this.#entryPrefix, endOfKeys(this.#entryPrefix))) {
       const actor = key.slice(this.#entryPrefix.length) as Actor;
       this.clock.addAll(Clock.read(new Reader(value)));
       this.#single.add(actor);

@@ -2,7 +2,6 @@
  * A part of a store of bytes, as an ordered store of its own: its keys have a common prefix, which nobody here sees, and
  * its values are what the bytes stand for.
  */
-import { endOfPrefix } from './path.ts';
 import type { Key, OrderedStore, RangeOptions } from './store.ts';
 
 export interface ValueCodec<V> {
@@ -19,7 +18,7 @@ export class StoredMap<V> implements OrderedStore<V> {
   constructor(store: OrderedStore, prefix: string, codec: ValueCodec<V>) {
     this.#store = store;
     this.#prefix = prefix;
-    this.#end = endOfPrefix(prefix);
+    this.#end = endOfKeys(prefix);
     this.#codec = codec;
   }
 
@@ -42,4 +41,11 @@ export class StoredMap<V> implements OrderedStore<V> {
       yield [key.slice(this.#prefix.length), this.#codec.decode(bytes)];
     }
   }
+}
+
+/** The least byte string after all keys that begin with `prefix`, which must have a byte below 0xff. */
+export function endOfKeys(prefix: string): string {
+  // A 0xff cannot be raised, and a shard's number may end in some.
+  const raisable = prefix.replace(/\xff+$/, '');
+  return raisable.slice(0, -1) + String.fromCharCode(raisable.charCodeAt(raisable.length - 1) + 1);
 }

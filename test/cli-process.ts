@@ -23,8 +23,16 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-function launch(args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
-  return spawn(process.execPath, [program, ...args], { env: { ...environment, ...env }, stdio: 'pipe' });
+export interface RunningOptions {
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** A shell command to run first, in the shell that becomes the program: for its limits. */
+  readonly first?: string | undefined;
+}
+
+function launch(args: readonly string[], { env, first }: RunningOptions = {}): ChildProcess {
+  const options = { env: { ...environment, ...env }, stdio: 'pipe' } as const;
+  if (first === undefined) return spawn(process.execPath, [program, ...args], options);
+  return spawn('sh', ['-c', `${first} && exec "$@"`, 'sh', process.execPath, program, ...args], options);
 }
 
 async function outcomeOf(child: ChildProcess): Promise<Outcome> {
@@ -38,7 +46,7 @@ async function outcomeOf(child: ChildProcess): Promise<Outcome> {
 
 /** Runs a command to its end. */
 export function run(args: readonly string[], { input, env }: RunOptions = {}): Promise<Outcome> {
-  const child = launch(args, env);
+  const child = launch(args, { env });
   child.stdin?.on('error', () => {});
   child.stdin?.end(input ?? '');
   return outcomeOf(child);
@@ -52,8 +60,8 @@ export class Running {
   readonly #lines: AsyncIterator<string>;
   readonly #errors: AsyncIterator<string>;
 
-  constructor(args: readonly string[], env?: Readonly<Record<string, string>>) {
-    this.child = launch(args, env);
+  constructor(args: readonly string[], options?: RunningOptions) {
+    this.child = launch(args, options);
     // Both listen from now on: what comes before somebody asks for a line is kept.
     this.#lines = linesOf(this.child.stdout);
     this.#errors = linesOf(this.child.stderr);
@@ -93,8 +101,8 @@ export interface StartedNode extends Running {
 }
 
 /** `hearsay start` on a free port; resolves when it listens. */
-export async function startNode(args: readonly string[]): Promise<StartedNode> {
-  const running = new Running(['start', '--port', '0', '--json', ...args]);
+export async function startNode(args: readonly string[], options?: RunningOptions): Promise<StartedNode> {
+  const running = new Running(['start', '--port', '0', '--json', ...args], options);
   const line = await running.line();
   if (line === undefined) throw new Error((await running.end).err);
   const { urls, port, node } = JSON.parse(line) as { urls: [string]; port: number; node: string };

@@ -472,6 +472,24 @@ describe('start', () => {
     expect(err).not.toMatch(/^ {4}at /m);
   });
 
+  onPosix('when its disk fails, the node says so and exits with 1; what it acknowledged is kept', async () => {
+    const dir = newDir();
+    // No file may grow beyond this many blocks, of 512 or 1,024 bytes by the shell.
+    const node = await startNode(['--dir', dir], { first: 'ulimit -f 1000' });
+    nodes.push(node);
+    const acknowledged: string[] = [];
+    for (let i = 0; await put(node.url, `k${i}`, 'x'.repeat(90_000)).catch(() => false); i++)
+      acknowledged.push(`k${i}`);
+    const { code, err } = await node.end;
+    expect(code).toBe(1);
+    expect(err).toMatch(/^error: The store in .* failed .*\[StorageFailed\]$/m);
+    const again = await start('--dir', dir);
+    expect((await run(['ls', '--keys', '--all', '--url', again.url])).out.split('\n')).toEqual(
+      expect.arrayContaining(acknowledged),
+    );
+    expect(acknowledged.length).toBeGreaterThan(0);
+  });
+
   test('opening the node to its network is warned of', async () => {
     const node = await start('--dir', newDir(), '--host', '0.0.0.0', '--log-level', 'silent');
     expect(await node.errorLine('warning')).toContain('read and change everything');

@@ -10,8 +10,9 @@ import { Reader, toByteString } from '../crdts/bytes.ts';
 import { Clock } from '../crdts/clock.ts';
 import { type Actor, type Dot, formatDot } from '../crdts/dot.ts';
 import { type Edit, Engine, keyOfNumber, numberOfKey } from '../crdts/engine.ts';
-import { endOfPrefix, keyPrefix, typed } from '../crdts/path.ts';
+import { keyPrefix, typed } from '../crdts/path.ts';
 import { type Entry, expiryOf, NO_BYTES, readRow, type Row, type SentRecord } from '../crdts/record.ts';
+import { endOfKeys } from '../crdts/stored-map.ts';
 import { encodeValue } from '../crdts/types/register.ts';
 import { actorOf, ACTORS, clocks, codeOf } from './support/arbitraries.ts';
 import { StrictStore } from './support/strict-store.ts';
@@ -47,7 +48,7 @@ const dotNames = (clock: Clock): string[] => [...clock.dots()].map(nameOf).sort(
 /** All that the store holds in one space of a shard: what is behind the prefix, and the value. */
 function space(engine: Engine, letter: string): Map<string, Uint8Array> {
   const prefix = letter + String.fromCharCode(engine.shard >> 8, engine.shard & 0xff);
-  const found = [...engine.store.range(prefix, endOfPrefix(prefix))];
+  const found = [...engine.store.range(prefix, endOfKeys(prefix))];
   return new Map(found.map(([key, value]) => [key.slice(prefix.length), value]));
 }
 
@@ -659,8 +660,23 @@ describe('the clock in the store', () => {
   });
 });
 
-describe('numbers in keys', () => {
-  test('[key] sort like the numbers, come back, and end themselves', () => {
+describe('keys', () => {
+  test('[key] the end of a prefix lies behind all that begins with it, also behind 0xff', () => {
+    const byteStrings = fc
+      .array(fc.constantFrom('\0', 'a', '\xfe', '\xff'), { maxLength: 4 })
+      .map((chars) => chars.join(''));
+    fc.assert(
+      fc.property(byteStrings, byteStrings, (tail, key) => {
+        const prefix = `c${tail}`;
+        expect(prefix <= key && key < endOfKeys(prefix)).toBe(key.startsWith(prefix));
+        expect(prefix <= prefix + key && prefix + key < endOfKeys(prefix)).toBe(true);
+        expect(endOfKeys(prefix)).toMatch(/^[\0-\xff]*$/);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('[key] numbers in them sort like the numbers, come back, and end themselves', () => {
     const numbers = fc.oneof(fc.nat(), fc.nat(600), fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }));
     fc.assert(
       fc.property(numbers, numbers, (a, b) => {

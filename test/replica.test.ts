@@ -310,6 +310,17 @@ describe('a replica', () => {
     expect(restored.replica.status(world.now()).wentBack).toBe(true);
   });
 
+  it('[LEAF] keeps the role and the prefixes that its store was made with', () => {
+    const world = new World();
+    const store = new MemoryStore();
+    world.node('l', { store, role: 'leaf', interests: ['a'] });
+    expect(() => world.node('l', { store, role: 'member' })).toThrow(expect.objectContaining({ code: 'RoleChanged' }));
+    expect(() => world.node('l', { store, role: 'leaf', interests: ['b'] })).toThrow(
+      expect.objectContaining({ code: 'InterestsChanged' }),
+    );
+    world.node('l', { store, role: 'leaf', interests: ['a'] });
+  });
+
   it('[LEAF] holds and offers only its prefixes, and refuses writes outside them', () => {
     const world = new World();
     const [member, leaf] = [world.node('m'), world.node('l', { role: 'leaf', interests: ['mine/'] })];

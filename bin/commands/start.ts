@@ -5,6 +5,7 @@
  * at once, and loses nothing that was acknowledged: that is on disk. When the disk fails, the node cannot go on; it exits
  * with 1, for whoever supervises it to start it again.
  */
+import { resolve } from 'node:path';
 import { open, type OpenOptions, type Store } from '../../src/index.ts';
 import { parseNodeUrl, PORT_DEFAULT } from '../client.ts';
 import { EXIT } from '../failure.ts';
@@ -24,7 +25,9 @@ export interface StartOptions {
   readonly json?: boolean;
 }
 
-export async function start(options: StartOptions, version: string): Promise<void> {
+export async function start(given: StartOptions, version: string): Promise<void> {
+  // In full, for whoever reads it elsewhere: in `hearsay status`, in a log.
+  const options = { ...given, dir: resolve(given.dir) };
   const logger = createLogger(options.logLevel);
   const store = await open(storeOptions(options, logger));
   stopOnSignal(store, logger);

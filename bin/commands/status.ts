@@ -53,7 +53,7 @@ function* lines(status: Status): Generator<string> {
     ['node', `${oneLine(status.name)} (${status.node}), ${status.role}`],
     ['cluster', status.cluster ?? 'none yet: it will be that of the first node it meets'],
     ['data', `${storage.kind}${storage.dir === null ? '' : ` in ${oneLine(storage.dir)}`}`],
-    ['contents', `clock ${status.clock}, fingerprint ${status.fingerprint}`],
+    ['contents', `${status.fingerprint} (the same on nodes that are equal)`],
     ['peers', summary(links)],
   ]);
   const rows = links.map((link) => [

@@ -52,8 +52,8 @@ export class Identity {
     this.#engine = engine;
     this.#options = options;
     const saved = engine.store.get(IDENTITY_KEY);
-    const [node, cluster, interests] =
-      saved === undefined ? [] : (decodeValue(saved) as [string, string | null, string[] | null]);
+    const [node, cluster, interests, role] =
+      saved === undefined ? [] : (decodeValue(saved) as [string, string | null, string[] | null, Role]);
     this.#node = node ?? hex(options.randomBytes(16));
     this.#cluster = cluster ?? options.cluster ?? null;
     if (options.cluster !== undefined && this.#cluster !== options.cluster) {
@@ -63,6 +63,16 @@ export class Identity {
         {
           stored: this.#cluster,
           wanted: options.cluster,
+        },
+      );
+    }
+    if (role !== undefined && role !== options.role) {
+      throw new HearsayError(
+        'RoleChanged',
+        `this store was made as a ${role}: use another directory for a ${options.role}`,
+        {
+          stored: role,
+          wanted: options.role,
         },
       );
     }
@@ -90,7 +100,8 @@ export class Identity {
   }
 
   #save(): void {
-    const value: Value = [this.#node, this.#cluster, this.interests === null ? null : [...this.interests]];
+    const { role } = this.#options;
+    const value: Value = [this.#node, this.#cluster, this.interests === null ? null : [...this.interests], role];
     this.#engine.store.put(IDENTITY_KEY, encodeValue(value));
   }
 
