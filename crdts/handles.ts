@@ -26,7 +26,7 @@ import type { Edit } from './records.ts';
 import { addToCounter, counterValue, resetCounter } from './types/counter.ts';
 import { registerConflicts, registerValue, removeRecord, setRegister } from './types/register.ts';
 import { isOn, turnOffForGood, turnOn } from './types/toggle.ts';
-import { setField, type Value } from './value.ts';
+import type { Value } from './value.ts';
 
 export interface Host<W> {
   /** The dots of the record at `path`. */
@@ -295,13 +295,11 @@ export class MapHandle<W> extends Handle<W> {
    * maps as objects. Where several types live under one name, the name of each but the first gets its type in brackets.
    */
   toObject(): { [name: string]: Value } {
-    const object: Record<string, Value> = {};
+    const fields = new Map<string, Value>();
     for (const [name, place] of placesIn(this.host, this.path)) {
-      for (const { type, value } of place.things()) {
-        setField(object, Object.hasOwn(object, name) ? `${name} (${type})` : name, value());
-      }
+      for (const { type, value } of place.things()) fields.set(fields.has(name) ? `${name} (${type})` : name, value());
     }
-    return object;
+    return Object.fromEntries(fields);
   }
 }
 

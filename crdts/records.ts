@@ -171,7 +171,7 @@ export class Records {
       const before = this.read(path);
       const after = join(before.entries, entries, this.clock, this.clock, told);
       if (after !== before.entries) this.write(path, before, { entries: after, residue: null });
-      for (const { kind, actor, n } of entries) if (kind !== 'omitted') this.learn(actor, n, n);
+      for (const { actor, n } of entries) this.learn(actor, n, n);
     }
     told.forEach((actor, from, to) => this.learn(actor, from, to));
   }

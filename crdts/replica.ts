@@ -67,10 +67,7 @@ export class Replica extends Handles<void> {
     const theirs = clock === undefined ? new Clock() : Clock.read(new Reader(clock));
     const known = mine.clock.intersect(theirs);
     const missing = mine.clock.minus(theirs);
-    const records = new Map<string, SentRecord>();
-    for (const { path } of mine.walk(missing.clone(), Infinity)) {
-      records.set(path, { path, entries: mine.read(path).entries, residue: null });
-    }
+    const paths = new Set(mine.walk(missing.clone(), Infinity).map(({ path }) => path));
     const writer = new Writer();
     writer.byte(FORMAT);
     mine.clock.write(writer);
@@ -80,7 +77,10 @@ export class Replica extends Handles<void> {
     const isBelowFloor = !mine.floors.intersect(missing).isEmpty;
     writer.byte(isBelowFloor ? 1 : 0);
     if (isBelowFloor) this.#heldIn(known).write(writer);
-    writeRecords(writer, [...records.values()]);
+    writeRecords(
+      writer,
+      Array.from(paths, (path) => ({ path, entries: mine.read(path).entries, residue: null })),
+    );
     return writer.finish();
   }
 
@@ -106,7 +106,7 @@ export class Replica extends Handles<void> {
     const records = readRecords(reader, PATH_BYTES_MAX);
     for (const record of records) checkRecord(record);
     if (!mine.clock.contains(known) || (held !== null && this.#isHeldOutside(told, known, records))) {
-      throw new HearsayError('ChangesOutOfOrder', 'these changes are for another clock: ask again with that of now');
+      throw new HearsayError('ChangesOutOfOrder', 'ask again, with the clock of now');
     }
     for (const { entries } of records) for (const { time } of entries) this.#time.observe(time, this.host.nowMs());
     mine.merge(records, told);

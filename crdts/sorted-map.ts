@@ -31,9 +31,8 @@ export class SortedMap<V> implements OrderedStore<V> {
   }
 
   put(key: Key, value: V): void {
-    const sizeBefore = this.#values.size;
+    if (!this.#values.has(key)) this.#insert(key);
     this.#values.set(key, value);
-    if (this.#values.size > sizeBefore) this.#insert(key);
   }
 
   delete(key: Key): void {

@@ -239,21 +239,16 @@ function readArray(reader: Reader, depth: number): Value[] {
 }
 
 function readObject(reader: Reader, depth: number): Value {
-  const object: Record<string, Value> = {};
-  let last: string | undefined;
+  const fields: [string, Value][] = [];
   while (reader.peek() !== END) {
     const key = readText(reader);
-    refuseUnless(last === undefined || key > last, VALUE);
-    last = key;
-    setField(object, key, readValue(reader, depth));
+    const last = fields.at(-1);
+    refuseUnless(last === undefined || key > last[0], VALUE);
+    fields.push([key, readValue(reader, depth)]);
   }
   reader.byte();
-  return object;
-}
-
-/** Sets a field, whatever its name: plain assignment to `__proto__` would set the prototype instead. */
-export function setField(object: Record<string, Value>, key: string, value: Value): void {
-  Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+  // Not by assignment: that of `__proto__` would set the prototype instead of a field.
+  return Object.fromEntries(fields);
 }
 
 /** Reads a value that must be text. */
@@ -279,8 +274,11 @@ function readEscaped(reader: Reader): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-const readDigits = (reader: Reader, count: number, isNegative: boolean): string =>
-  Array.from(reader.bytes(count), (byte) => (byte ^ (isNegative ? 0xff : 0)).toString(16).padStart(2, '0')).join('');
+function readDigits(reader: Reader, count: number, isNegative: boolean): string {
+  let digits = '';
+  for (const byte of reader.bytes(count)) digits += (byte ^ (isNegative ? 0xff : 0)).toString(16).padStart(2, '0');
+  return digits;
+}
 
 function readCanonicalDigits(reader: Reader, count: number, isNegative: boolean): string {
   const digits = readDigits(reader, count, isNegative);

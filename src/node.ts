@@ -48,7 +48,7 @@ export type NodeState = 'open' | 'failed' | 'closing' | 'closed';
 export const now = (): Now => ({ monoMs: performance.now(), wallMs: Date.now() });
 
 /** For `ReplicaOptions.hash`. By way of a string: a buffer made there costs more than the hash, one from here comes from a pool. */
-export const sha256 = (bytes: Uint8Array): Uint8Array => Buffer.from(digest('sha256', bytes, 'latin1'), 'latin1');
+export const sha256 = (bytes: Uint8Array): Uint8Array => Buffer.from(digest('sha256', bytes, 'binary'), 'latin1');
 
 /** The longest delay that Node's timers take; longer ones fire at once. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
@@ -118,7 +118,8 @@ export class Node {
     this.#admit();
     const dots: Dot[] = [];
     for (let at = 0; at < edits.length; at += batchOperationsMax) {
-      if (at > 0) this.#seal();
+      if (at > 0) this.#run(() => this.#seal());
+      if (this.#failure !== undefined) throw this.#failure;
       for (const dot of this.#apply(edits.slice(at, at + batchOperationsMax))) dots.push(dot);
     }
     this.#schedule();

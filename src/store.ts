@@ -225,8 +225,7 @@ export class Store extends Handles<Write> {
    * states and misses those in between. A time to live that ends is told when the record is removed, a minute later or so.
    */
   watch(prefix = '', options: WatchOptions = {}): Watch {
-    if (this.#closing !== undefined) throw closed();
-    if (this.#node.failure !== undefined) throw this.#node.failure;
+    this.#refuseWhenOver();
     const watch = new Watch(
       {
         source: this.#engine,
@@ -249,7 +248,7 @@ export class Store extends Handles<Write> {
 
   /** Keeps this store connected to the node at `url` (`http://host:port` or `ws://host:port`), from now on. Throws `InvalidUrl`. */
   join(url: string): void {
-    if (this.#closing !== undefined) throw closed();
+    this.#refuseWhenOver();
     this.#dial(syncUrl(url));
   }
 
@@ -276,8 +275,7 @@ export class Store extends Handles<Write> {
   async synced({ timeoutMs, signal }: SyncedOptions = {}): Promise<void> {
     check('timeoutMs', timeoutMs, timeoutMs === undefined || isCount(timeoutMs, 1, 2 ** 31 - 1), 'milliseconds');
     signal?.throwIfAborted();
-    if (this.#closing !== undefined) throw closed();
-    if (this.#node.failure !== undefined) throw this.#node.failure;
+    this.#refuseWhenOver();
     await new Promise<void>((resolve, reject) => {
       const settle = (end: () => void): void => {
         this.#syncWaiters.delete(waiter);
@@ -356,6 +354,11 @@ export class Store extends Handles<Write> {
   }
 
   // ---------------------------------------------------------------- the end
+
+  #refuseWhenOver(): void {
+    if (this.#closing !== undefined) throw closed();
+    if (this.#node.failure !== undefined) throw this.#node.failure;
+  }
 
   #failed(error: HearsayError, lostCount: number): void {
     this.#stop(error);

@@ -74,7 +74,7 @@ describe('a value and its bytes', () => {
     );
   });
 
-  const codePoints = (text: string): number[] => [...text].map((char) => char.codePointAt(0) as number);
+  const codePoints = (text: string): number[] => Array.from(text, (char) => char.codePointAt(0) as number);
   const compareLists = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
     for (let i = 0; i < a.length && i < b.length; i++)
       if (a[i] !== b[i]) return Math.sign((a[i] as number) - (b[i] as number));
