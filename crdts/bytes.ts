@@ -89,11 +89,6 @@ export class Writer {
     this.varint(value.length);
     this.byteString(value);
   }
-
-  /** `count` bytes of a non-negative integer, greatest first. */
-  bigEndian(value: number, count: number): void {
-    for (let scale = 256 ** (count - 1); scale >= 1; scale /= 256) this.byte(Math.floor(value / scale) % 256);
-  }
 }
 
 /** Reads what a `Writer` wrote; throws `Malformed` on anything else. */

@@ -25,10 +25,6 @@ export interface DotSet {
 
 export class Clock implements DotSet {
   readonly #actors = new Map<Actor, Intervals>();
-  /** The hash of each actor's entry and their sum, kept up by `hash`; actors changed since stand in `#stale`. */
-  #hashes: Map<Actor, readonly [number, number]> | undefined;
-  readonly #sum: [number, number] = [0, 0];
-  readonly #stale = new Set<Actor>();
 
   get actorCount(): number {
     return this.#actors.size;
@@ -58,7 +54,6 @@ export class Clock implements DotSet {
       if (from === (intervals[last] as number) + 1) intervals[last] = to;
       else if (!insert(intervals, from, to)) return false;
     }
-    if (this.#hashes !== undefined) this.#stale.add(actor);
     return true;
   }
 
@@ -67,7 +62,6 @@ export class Clock implements DotSet {
     if (intervals === undefined) return;
     cut(intervals, from, to);
     if (intervals.length === 0) this.#actors.delete(actor);
-    if (this.#hashes !== undefined) this.#stale.add(actor);
   }
 
   addAll(other: Clock): void {
@@ -85,7 +79,6 @@ export class Clock implements DotSet {
   }
 
   clear(): void {
-    for (const actor of this.#actors.keys()) this.#stale.add(actor);
     this.#actors.clear();
   }
 
@@ -186,41 +179,6 @@ export class Clock implements DotSet {
     return count;
   }
 
-  /**
-   * 64 bits as two unsigned 32-bit numbers; equal clocks have equal hashes. The sum of a mix of each interval, so that a
-   * change costs its actor alone. Not against forgery: actors are random and peers are members.
-   */
-  hash(): readonly [number, number] {
-    if (this.#hashes === undefined) {
-      this.#hashes = new Map();
-      for (const actor of this.#actors.keys()) this.#stale.add(actor);
-    }
-    for (const actor of this.#stale) {
-      const before = this.#hashes.get(actor) ?? [0, 0];
-      const after = this.hashOf(actor);
-      this.#sum[0] = (this.#sum[0] - before[0] + after[0]) >>> 0;
-      this.#sum[1] = (this.#sum[1] - before[1] + after[1]) >>> 0;
-      if (this.#actors.has(actor)) this.#hashes.set(actor, after);
-      else this.#hashes.delete(actor);
-    }
-    this.#stale.clear();
-    return [this.#sum[0], this.#sum[1]];
-  }
-
-  /** The share of one actor in `hash`; [0, 0] for an actor that is not in it. */
-  hashOf(actor: Actor): readonly [number, number] {
-    const intervals = this.#actors.get(actor);
-    if (intervals === undefined) return [0, 0];
-    let high = 0x9e3779b9;
-    let low = 0x85ebca6b;
-    for (let i = 0; i < actor.length; i++) [high, low] = mix(high, low, actor.charCodeAt(i));
-    for (const bound of intervals) {
-      [high, low] = mix(high, low, bound >>> 0);
-      [high, low] = mix(high, low, Math.floor(bound / 0x100000000));
-    }
-    return [high, low];
-  }
-
   /** About 12 bytes for an actor without gaps: 8 for its name, the rest for a variable-length interval. */
   write(writer: Writer): void {
     writer.varint(this.#actors.size);
@@ -304,15 +262,4 @@ function cut(intervals: Intervals, from: number, to: number): void {
     end += 2;
   }
   if (end > first) intervals.splice(first, end - first, ...kept);
-}
-
-/** Two lanes of a multiply-xorshift mix (constants of MurmurHash3). */
-function mix(high: number, low: number, word: number): [number, number] {
-  let a = Math.imul(high ^ word, 0xcc9e2d51);
-  a = Math.imul((a << 15) | (a >>> 17), 0x1b873593);
-  let b = Math.imul(low ^ word, 0x38b34ae5) + a;
-  b = Math.imul((b << 13) | (b >>> 19), 5) + 0x561ccd1b;
-  a ^= b >>> 16;
-  a = Math.imul(a ^ (a >>> 16), 0x85ebca6b);
-  return [(a ^ (a >>> 13)) >>> 0, b >>> 0];
 }

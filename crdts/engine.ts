@@ -21,6 +21,7 @@
 import { fromByteString, Reader, toByteString, Writer } from './bytes.ts';
 import { Clock, type DotSet } from './clock.ts';
 import type { Actor } from './dot.ts';
+import { HashedClock } from './hashed-clock.ts';
 import type { Path } from './path.ts';
 import {
   EMPTY_ROW,
@@ -102,6 +103,8 @@ export class Engine extends Records {
       new StoredMap(store, space('r'), ROW),
       new StoredMap(store, space('d'), PATH),
       new StoredMap(store, space('g'), NOTHING),
+      new HashedClock(),
+      new HashedClock(),
     );
     this.store = store;
     this.shard = shard;

@@ -60,16 +60,24 @@ const DEAD_DOTS_MAX = 256;
 
 export class Records {
   /** The clock. Read it; only this class changes it. */
-  readonly clock = new Clock();
+  readonly clock: Clock;
   /** Per actor, up to where ghosts were dropped here or at whoever told us: as the clock of 1–n. */
-  readonly floors = new Clock();
+  readonly floors: Clock;
   /** The actor of this run, once `begin` was called. Read it; `begin` sets it. */
   actor: Actor | null = null;
   readonly #rows: OrderedStore<Row>;
   protected readonly dots: OrderedStore<Path>;
   protected readonly ghostDots: OrderedStore<null>;
 
-  constructor(rows: OrderedStore<Row>, dots: OrderedStore<Path>, ghosts: OrderedStore<null>) {
+  constructor(
+    rows: OrderedStore<Row>,
+    dots: OrderedStore<Path>,
+    ghosts: OrderedStore<null>,
+    clock = new Clock(),
+    floors = new Clock(),
+  ) {
+    this.clock = clock;
+    this.floors = floors;
     this.#rows = rows;
     this.dots = dots;
     this.ghostDots = ghosts;

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
-import { Writer } from '../crdts/bytes.ts';
 import { Clock } from '../crdts/clock.ts';
 import { type Actor, actorFrom } from '../crdts/dot.ts';
 import { Engine } from '../crdts/engine.ts';
+import { hashOf } from '../crdts/hashed-clock.ts';
 import { MemoryStore } from '../crdts/memory.ts';
 import { decodeFrame, encodeMessage } from '../src/protocol/codec.ts';
 import { FRAME_BYTES_MAX } from '../src/protocol/messages.ts';
@@ -391,7 +391,7 @@ describe('the guard', () => {
     if (a === undefined || b === undefined || link === undefined) throw new Error('no link');
     const clockHash = new Uint8Array(8);
     const view = new DataView(clockHash.buffer);
-    b.replica.engine.clock.hash().forEach((lane, i) => view.setUint32(4 * i, lane));
+    hashOf(b.replica.engine.clock).forEach((lane, i) => view.setUint32(4 * i, lane));
     b.replica.receive(
       link,
       encodeMessage({ type: 'check', shard: 0, clockHash, fingerprint: new Uint8Array(16) }),
@@ -407,10 +407,10 @@ describe('ten thousand ended actors', () => {
     return clock;
   };
   const actorOf = (i: number): Actor => {
-    const writer = new Writer();
-    writer.bigEndian(((i * 2_654_435_761) % 2 ** 32) + 1, 4);
-    writer.bigEndian(i, 4);
-    return actorFrom(writer.finish());
+    const view = new DataView(new ArrayBuffer(8));
+    view.setUint32(0, ((i * 2_654_435_761) % 2 ** 32) + 1);
+    view.setUint32(4, i);
+    return actorFrom(new Uint8Array(view.buffer));
   };
   const storeWith = (clock: Clock): MemoryStore => {
     const store = new MemoryStore();

@@ -5,6 +5,7 @@
 import { malformed } from '../../crdts/bytes.ts';
 import { Clock } from '../../crdts/clock.ts';
 import type { Actor } from '../../crdts/dot.ts';
+import { hashOfActor } from '../../crdts/hashed-clock.ts';
 
 const BUCKETS = 64;
 const HASH_BYTES = 8;
@@ -23,7 +24,7 @@ function hashes(clock: Clock): Uint8Array {
   const sums = new Uint32Array(2 * BUCKETS);
   for (const actor of clock.actors()) {
     const bucket = bucketOf(actor);
-    const [high, low] = clock.hashOf(actor);
+    const [high, low] = hashOfActor(clock, actor);
     sums[2 * bucket] = (sums[2 * bucket] as number) + high;
     sums[2 * bucket + 1] = (sums[2 * bucket + 1] as number) + low;
   }

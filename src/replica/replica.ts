@@ -15,6 +15,7 @@ import { Clock } from '../../crdts/clock.ts';
 import { type Actor, type Dot, formatActor } from '../../crdts/dot.ts';
 import { type Edit, Engine } from '../../crdts/engine.ts';
 import { HearsayError } from '../../crdts/error.ts';
+import { hashOf } from '../../crdts/hashed-clock.ts';
 import { keyRange, type Path, SYSTEM } from '../../crdts/path.ts';
 import type { Row, SentRecord } from '../../crdts/record.ts';
 import type { Key, OrderedStore, RangeOptions } from '../../crdts/store.ts';
@@ -836,7 +837,7 @@ const equalBytes = (a: Uint8Array, b: Uint8Array): boolean =>
 function hashBytes(clock: Clock): Uint8Array {
   const bytes = new Uint8Array(8);
   const view = new DataView(bytes.buffer);
-  clock.hash().forEach((lane, i) => view.setUint32(4 * i, lane));
+  hashOf(clock).forEach((lane, i) => view.setUint32(4 * i, lane));
   return bytes;
 }
 
