@@ -91,20 +91,22 @@ export async function growOld(dir: string, actorCount: number): Promise<Figures>
   });
   const path = typed(keyPrefix('the only key'), 'register');
   const write = (i: number): void => void replica.write([setRegister(path, i % 100, 0)], now());
+  const commit = (): Promise<void> => {
+    replica.seal(now());
+    return storage.commit();
+  };
   write(0);
   for (let i = 0; i < actorCount; i++) {
     replica.engine.begin(actorFrom(new Uint8Array(randomBytes(8))));
     write(i);
-    if (i % 100 > 0) continue;
-    replica.seal(now());
-    await storage.commit();
+    if (i % 100 === 0) await commit();
   }
   replica.engine.begin(actorFrom(new Uint8Array(randomBytes(8))));
+  await commit();
   const bytesBefore = store.bytes;
   for (let i = 0; i < COMMITS; i++) {
     write(i);
-    replica.seal(now());
-    await storage.commit();
+    await commit();
   }
   let clockBytes = 0;
   for (const [key, value] of storage.range('c', 'd')) clockBytes += key.length + value.length;

@@ -11,7 +11,16 @@ import type { Clock } from '../../crdts/clock.ts';
 import type { Dot } from '../../crdts/dot.ts';
 import { type Edit, Engine } from '../../crdts/engine.ts';
 import type { Host } from '../../crdts/handles.ts';
-import type { Effect, LinkId, Now, Pace, ReplicaCore, ReplicaOptions, ReplicaStatus, Role } from '../replica/contract.ts';
+import type {
+  Effect,
+  LinkId,
+  Now,
+  Pace,
+  ReplicaCore,
+  ReplicaOptions,
+  ReplicaStatus,
+  Role,
+} from '../replica/contract.ts';
 import { type Backup, SimulatedDisk } from './disk.ts';
 import { failure, SimulationFailure } from './failure.ts';
 import { type Direction, type End, Network } from './network.ts';
@@ -242,7 +251,9 @@ export class Cluster {
 
   #wentBack(node: SimulatedNode, before: Clock): void {
     this.hasGoneBack = true;
-    const others = this.nodes.filter((other) => other !== node && other.role === 'member').map((other) => clockOn(other.disk));
+    const others = this.nodes
+      .filter((other) => other !== node && other.role === 'member')
+      .map((other) => clockOn(other.disk));
     this.oracle.wentBack(before, clockOn(node.disk), others);
   }
 
@@ -296,7 +307,11 @@ export class Cluster {
     } catch (error) {
       if (this.#found !== undefined) throw this.#found;
       if (error instanceof SimulationFailure) throw error;
-      throw new SimulationFailure('Threw', `${node.name} threw ${error instanceof Error ? error.stack : String(error)}`, error);
+      throw new SimulationFailure(
+        'Threw',
+        `${node.name} threw ${error instanceof Error ? error.stack : String(error)}`,
+        error,
+      );
     }
   }
 
@@ -363,13 +378,16 @@ export class Cluster {
     switch (effect.type) {
       case 'send': {
         const end = this.network.end(effect.link);
-        if (end === undefined || end.node !== node.index) return failure('WrongLink', `${node.name} sends on a link that is not its own`);
+        if (end === undefined || end.node !== node.index)
+          return failure('WrongLink', `${node.name} sends on a link that is not its own`);
         if (!end.isOpen) return;
         this.#bytes += effect.bytes.length;
         this.#messages++;
         end.out.push(effect.bytes, this.nowMs);
-        if (effect.bytes.length > MESSAGE_BYTES_MAX) failure('MessageTooLong', `${node.name} sends ${effect.bytes.length} bytes in one message`);
-        if (end.out.byteCount > FLIGHT_BYTES_MAX) failure('WindowNotKept', `${node.name} has ${end.out.byteCount} bytes under way on one link`);
+        if (effect.bytes.length > MESSAGE_BYTES_MAX)
+          failure('MessageTooLong', `${node.name} sends ${effect.bytes.length} bytes in one message`);
+        if (end.out.byteCount > FLIGHT_BYTES_MAX)
+          failure('WindowNotKept', `${node.name} has ${end.out.byteCount} bytes under way on one link`);
         return;
       }
       case 'close': {
@@ -422,7 +440,8 @@ export class Cluster {
     const redial = this.#redials[0];
     if (redial !== undefined && redial.atMs <= atMs) return this.#redial(redial.atMs);
     if (direction === null && node === null) return false;
-    if (++this.#happenings > HAPPENINGS_MAX) failure('Restless', `${HAPPENINGS_MAX} things happened and there is no end of it`);
+    if (++this.#happenings > HAPPENINGS_MAX)
+      failure('Restless', `${HAPPENINGS_MAX} things happened and there is no end of it`);
     this.nowMs = Math.max(this.nowMs, atMs);
     if (node === null) this.deliver(direction as Direction);
     else this.#wake(node);
@@ -432,7 +451,8 @@ export class Cluster {
   #redial(atMs: number): boolean {
     this.nowMs = Math.max(this.nowMs, atMs);
     const { a, b } = this.#redials.shift() as { a: number; b: number };
-    if (this.network.between(a, b).length === 0) this.connect(this.nodes[a] as SimulatedNode, this.nodes[b] as SimulatedNode);
+    if (this.network.between(a, b).length === 0)
+      this.connect(this.nodes[a] as SimulatedNode, this.nodes[b] as SimulatedNode);
     return true;
   }
 

@@ -68,7 +68,11 @@ export function testConvergence<T>(options: ConvergenceOptions<T>): { runs: numb
     if (found === null) continue;
     const story: string[] = [];
     runOnce(schedule, options, names, (line) => story.push(line));
-    const text = [`${found} (seed ${schedule.seed})`, ...story.map((line) => `  ${line}`), `again: testConvergence({ seed: ${schedule.seed}, runs: 1, … })`];
+    const text = [
+      `${found} (seed ${schedule.seed})`,
+      ...story.map((line) => `  ${line}`),
+      `again: testConvergence({ seed: ${schedule.seed}, runs: 1, … })`,
+    ];
     throw new HearsayError('NotConverged', text.join('\n'), { seed: schedule.seed });
   }
   return { runs, seed };
@@ -80,7 +84,12 @@ function scheduleFor(seed: number, replicas: number, profile: ProfileName): Sche
   return { ...rest, setup: { ...setup, members: replicas, leaves: [] } };
 }
 
-function runOnce<T>(schedule: Schedule, options: ConvergenceOptions<T>, names: readonly string[], tell?: (line: string) => void): string | null {
+function runOnce<T>(
+  schedule: Schedule,
+  options: ConvergenceOptions<T>,
+  names: readonly string[],
+  tell?: (line: string) => void,
+): string | null {
   const random = Random.of(schedule.seed, 7);
   const play = (cluster: Cluster): void => {
     schedule.steps.forEach((step, i) => playStep(cluster, step, i, names, options, random));
@@ -116,11 +125,17 @@ function checkAgreement<T>(cluster: Cluster, { read, invariant }: ConvergenceOpt
   for (const node of others) {
     const other = readAt(node);
     if (encodeValue(other).join() !== encoded) {
-      failure('NotConverged', `${(first as SimulatedNode).name} reads ${JSON.stringify(value)}, ${node.name} reads ${JSON.stringify(other)}`);
+      failure(
+        'NotConverged',
+        `${(first as SimulatedNode).name} reads ${JSON.stringify(value)}, ${node.name} reads ${JSON.stringify(other)}`,
+      );
     }
   }
   const verdict = invariant?.(value);
   if (verdict === false || typeof verdict === 'string') {
-    failure('InvariantBroken', `${verdict === false ? 'the invariant does not hold' : verdict}: all replicas read ${JSON.stringify(value)}`);
+    failure(
+      'InvariantBroken',
+      `${verdict === false ? 'the invariant does not hold' : verdict}: all replicas read ${JSON.stringify(value)}`,
+    );
   }
 }

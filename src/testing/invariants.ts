@@ -104,7 +104,9 @@ function isSettled(cluster: Cluster): boolean {
 function describeUnsettled(cluster: Cluster): string {
   const lines = cluster.nodes.map((node) => {
     const { clock, links, hasResidue } = cluster.statusOf(node);
-    const described = links.map((link) => `${link.name ?? '?'} ${link.state} (${link.eventsToSend} to send, ${link.eventsToReceive} to come)`);
+    const described = links.map(
+      (link) => `${link.name ?? '?'} ${link.state} (${link.eventsToSend} to send, ${link.eventsToReceive} to come)`,
+    );
     return `${node.name}: clock ${clock}${hasResidue ? ', residue' : ''}, ${described.join(', ') || 'no links'}`;
   });
   return `the cluster does not come to rest:\n  ${lines.join('\n  ')}`;
@@ -127,11 +129,13 @@ function checkContents(cluster: Cluster): void {
   let fingerprint: string | undefined;
   for (const node of members) {
     const own = clockOn(node.disk);
-    if (!own.equals(clock)) failure('ClocksDiffer', `the clocks of ${first.name} and ${node.name} differ after all is done`);
+    if (!own.equals(clock))
+      failure('ClocksDiffer', `the clocks of ${first.name} and ${node.name} differ after all is done`);
     const status = cluster.statusOf(node);
     oracle.checkContents(node.disk, expected, node.name);
     fingerprint ??= status.fingerprint;
-    if (status.fingerprint !== fingerprint) failure('Fingerprints', `${first.name} and ${node.name} hold the same and have other fingerprints`);
+    if (status.fingerprint !== fingerprint)
+      failure('Fingerprints', `${first.name} and ${node.name} hold the same and have other fingerprints`);
     if (status.hasResidue && !oracle.hasExcuses) failure('ResidueLeft', `${node.name} has residue after all is done`);
   }
   oracle.checkSurvivors(clock, first.name);
@@ -150,7 +154,8 @@ function forget(cluster: Cluster): void {
   const left = (): number =>
     cluster.nodes.reduce((sum, { disk, role }) => sum + (role === 'member' ? ghostsOf(disk, withMarks) : 0), 0);
   while (left() > 0) {
-    if (cluster.nowMs > endMs || !cluster.runToNext()) failure('GhostsLeft', `${left()} ghosts stay although every member has them`);
+    if (cluster.nowMs > endMs || !cluster.runToNext())
+      failure('GhostsLeft', `${left()} ghosts stay although every member has them`);
     while (!cluster.isCalm) cluster.runToNext();
   }
 }
@@ -160,9 +165,11 @@ function checkCounts(cluster: Cluster): void {
   if (cluster.hasGoneBack) return;
   for (const node of cluster.nodes) {
     const { counts, wentBack } = cluster.statusOf(node);
-    if (wentBack && !node.isClone) failure('WentBack', `${node.name} says that its store went back in time, which it did not`);
+    if (wentBack && !node.isClone)
+      failure('WentBack', `${node.name} says that its store went back in time, which it did not`);
     for (const name in counts) {
-      if (name.startsWith('guard')) failure('GuardAlarm', `${node.name} counted "${name}", and no disk had lost anything`);
+      if (name.startsWith('guard'))
+        failure('GuardAlarm', `${node.name} counted "${name}", and no disk had lost anything`);
     }
   }
 }

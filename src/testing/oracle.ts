@@ -161,8 +161,11 @@ export class Oracle {
     const before = rowOf(disk.before(ROWS + path));
     const after = rowOf(disk.get(ROWS + path));
     const entry = after.entries.find((each) => each.n === n && each.actor === actor);
-    if (entry === undefined) return failure('IndexWithoutRow', `${run.name} indexes ${this.nameOf(id)} at a row without it`);
-    const replaced = before.entries.filter(({ n: m, actor: a }) => !after.entries.some((e) => e.n === m && e.actor === a));
+    if (entry === undefined)
+      return failure('IndexWithoutRow', `${run.name} indexes ${this.nameOf(id)} at a row without it`);
+    const replaced = before.entries.filter(
+      ({ n: m, actor: a }) => !after.entries.some((e) => e.n === m && e.actor === a),
+    );
     const event: SimulatedEvent = {
       id,
       actor,
@@ -198,9 +201,13 @@ export class Oracle {
   }
 
   #heard(run: ProcessRun, event: SimulatedEvent, path: Path): void {
-    if (path !== event.path) failure('DotReused', `${run.name} holds ${this.nameOf(event.id)} at another path than its author`);
+    if (path !== event.path)
+      failure('DotReused', `${run.name} holds ${this.nameOf(event.id)} at another path than its author`);
     if (event.run.durable < event.batch) {
-      failure('ToldBeforeDurable', `${run.name} was told of ${this.nameOf(event.id)} before it was durable at ${event.run.name}`);
+      failure(
+        'ToldBeforeDurable',
+        `${run.name} was told of ${this.nameOf(event.id)} before it was durable at ${event.run.name}`,
+      );
     }
   }
 
@@ -218,7 +225,10 @@ export class Oracle {
     if (event.path.startsWith(SYSTEM)) return;
     const expires = expiryOf(rowOf(disk.before(ROWS + event.path)).entries);
     if (event.entry.kind === 'ghost' && expires !== 0 && expires + this.#expiryGraceMs <= event.run.wallMs) return;
-    failure('UninvitedWrite', `${event.run.name} wrote ${this.nameOf(event.id)} by itself to a record that has not expired`);
+    failure(
+      'UninvitedWrite',
+      `${event.run.name} wrote ${this.nameOf(event.id)} by itself to a record that has not expired`,
+    );
   }
 
   // ---------------------------------------------------------------- what disks lose
@@ -276,9 +286,11 @@ export class Oracle {
       }
     }
     for (const { actor, n, id, run } of this.#untold.values()) {
-      if (clock.has(actor, n)) failure('ToldBeforeDurable', `${who} claims ${this.nameOf(id)}, which ${run.name} lost, told to nobody`);
+      if (clock.has(actor, n))
+        failure('ToldBeforeDurable', `${who} claims ${this.nameOf(id)}, which ${run.name} lost, told to nobody`);
     }
-    if (clock.dotCount !== known) failure('UnknownEvents', `the clock of ${who} has ${clock.dotCount} events, of which ${known} happened`);
+    if (clock.dotCount !== known)
+      failure('UnknownEvents', `the clock of ${who} has ${clock.dotCount} events, of which ${known} happened`);
   }
 
   /**
@@ -292,7 +304,8 @@ export class Oracle {
       const path = key.slice(ROWS.length);
       if (isShare && path.startsWith(SYSTEM)) continue;
       const { entries } = rowOf(value);
-      if (isShare && !isPathHeld(interests, path) && entries.length > 0) failure('NotItsShare', `${who} holds a record outside its prefixes`);
+      if (isShare && !isPathHeld(interests, path) && entries.length > 0)
+        failure('NotItsShare', `${who} holds a record outside its prefixes`);
       for (const entry of entries) found += this.#checkEntry(path, entry, expected, who);
       const sum = expected.counters.get(path);
       if (sum !== undefined && counterValue(entries) !== sum && !this.#excused.has(path)) {
@@ -309,7 +322,8 @@ export class Oracle {
     if (event === undefined) return failure('DotFromNowhere', `${who} holds ${this.nameOf(id)}, which never happened`);
     const { kind, time, expires, body } = event.entry;
     const same = entry.kind === kind && entry.time === time && entry.expires === expires && isSame(entry.body, body);
-    if (!same || event.path !== path) failure('DotReused', `${who} holds ${this.nameOf(id)} with contents that its author did not give it`);
+    if (!same || event.path !== path)
+      failure('DotReused', `${who} holds ${this.nameOf(id)} with contents that its author did not give it`);
     if (kind !== 'live') return 0;
     if (expected.live.has(id)) return 1;
     return failure('CameBack', `${who} holds ${this.nameOf(id)} live, although ${this.#replacersOf(id)} replaced it`);
@@ -339,7 +353,9 @@ export class Oracle {
   }
 
   #replacersOf(id: DotId): string {
-    const names = [...this.#events.values()].filter(({ replaces }) => replaces.includes(id)).map((e) => this.nameOf(e.id));
+    const names = [...this.#events.values()]
+      .filter(({ replaces }) => replaces.includes(id))
+      .map((e) => this.nameOf(e.id));
     return names.length === 0 ? 'nothing known' : names.join(', ');
   }
 }
@@ -369,7 +385,11 @@ export function ghostsOf(disk: SimulatedDisk, withMarks = true): number {
 }
 
 /** What an event at a counter means for its sum, from the row before it. */
-function countingOf(entry: Entry, before: Row, replaced: readonly Entry[]): Pick<SimulatedEvent, 'chain' | 'delta' | 'seen'> {
+function countingOf(
+  entry: Entry,
+  before: Row,
+  replaced: readonly Entry[],
+): Pick<SimulatedEvent, 'chain' | 'delta' | 'seen'> {
   if (entry.kind === 'ghost') {
     const seen = before.entries.filter(({ kind }) => kind === 'live').map((e) => ({ chain: chainOf(e).name, n: e.n }));
     return { seen };

@@ -58,7 +58,17 @@ const EVERYTHING: Weights<OperationName> = {
   delete: 2,
 };
 
-const NETWORK: Weights<StepName> = { write: 40, wait: 30, connect: 6, break: 5, hold: 4, release: 4, deliver: 6, partition: 1, heal: 2 };
+const NETWORK: Weights<StepName> = {
+  write: 40,
+  wait: 30,
+  connect: 6,
+  break: 5,
+  hold: 4,
+  release: 4,
+  deliver: 6,
+  partition: 1,
+  heal: 2,
+};
 const MESSAGES: Weights<StepName> = { lose: 1, repeat: 1, garble: 1, refuse: 2, latency: 1 };
 const DISKS: Weights<StepName> = { 'hold-disk': 2, 'sync-disk': 2, crash: 3, start: 5, stop: 1 };
 
@@ -228,7 +238,17 @@ export function randomSchedule(seed: number, profile?: ProfileName): Schedule {
   return new Generator(seed, name, random).schedule();
 }
 
-const FAULT_STEPS: readonly StepName[] = ['break', 'hold', 'partition', 'lose', 'repeat', 'refuse', 'crash', 'hold-disk', 'skew'];
+const FAULT_STEPS: readonly StepName[] = [
+  'break',
+  'hold',
+  'partition',
+  'lose',
+  'repeat',
+  'refuse',
+  'crash',
+  'hold-disk',
+  'skew',
+];
 
 const DAY_MS = 86_400_000;
 
@@ -257,7 +277,9 @@ class Generator {
     const latencyMs = random.pick(latencies);
     return {
       members: random.between(...members),
-      leaves: Array.from({ length: random.between(...leaves) }, () => (random.chance(0.4) ? null : [random.pick(prefixes)])),
+      leaves: Array.from({ length: random.between(...leaves) }, () =>
+        random.chance(0.4) ? null : [random.pick(prefixes)],
+      ),
       links: random.pick(['mesh', 'mesh', 'line', 'none']),
       latencyMs,
       jitterMs: random.pick([0, latencyMs, 3 * latencyMs]),
@@ -277,7 +299,13 @@ class Generator {
       if (((i + (count >> 4)) * faultsMin) % count < faultsMin) return this.#random.pick(FAULT_STEPS);
       return this.#random.weighted(does);
     });
-    return { format: 1, seed: this.#seed, profile: this.#name, setup: this.#setup, steps: drawn.map((name) => this.#step(name)) };
+    return {
+      format: 1,
+      seed: this.#seed,
+      profile: this.#name,
+      setup: this.#setup,
+      steps: drawn.map((name) => this.#step(name)),
+    };
   }
 
   #node(): number {
@@ -312,7 +340,12 @@ class Generator {
         return { do: name, a, b, arrives: random.pick(['all', 'half', 'none']) };
       }
       case 'deliver':
-        if (random.chance(0.3)) return { do: name, ...this.#pair(), until: random.pick(['records', 'complete', 'ack', 'begin', 'alive'] as const) };
+        if (random.chance(0.3))
+          return {
+            do: name,
+            ...this.#pair(),
+            until: random.pick(['records', 'complete', 'ack', 'begin', 'alive'] as const),
+          };
         return { do: name, ...this.#pair(), count: random.between(1, 4) };
       case 'hold':
       case 'release':
@@ -325,13 +358,21 @@ class Generator {
       case 'latency':
         return { do: name, ...this.#pair(), ms: random.pick([0, 1, 10, 60, 200]) };
       case 'partition':
-        return { do: name, nodes: [this.#node(), ...(random.chance(0.4) ? [this.#node()] : [])], ...(random.chance(0.4) ? { oneWay: true } : {}) };
+        return {
+          do: name,
+          nodes: [this.#node(), ...(random.chance(0.4) ? [this.#node()] : [])],
+          ...(random.chance(0.4) ? { oneWay: true } : {}),
+        };
       case 'crash':
         return { do: name, node: this.#node(), kept: random.chance(0.3) ? random.between(1, 3) : 0 };
       case 'skew':
         return { do: name, node: this.#node(), ms: random.pick([-DAY_MS, -50, 0, 0, 50, 3_000, DAY_MS]) };
       case 'move':
-        return { do: name, leaf: this.#setup.members + random.int(Math.max(1, this.#setup.leaves.length)), to: this.#member() };
+        return {
+          do: name,
+          leaf: this.#setup.members + random.int(Math.max(1, this.#setup.leaves.length)),
+          to: this.#member(),
+        };
       case 'restore':
       case 'clone':
       case 'wipe':
@@ -354,7 +395,8 @@ class Generator {
     const ttl = random.chance(this.#profile.ttl ?? 0) ? { ttlMs: random.pick([1, 20, 60, 150, 400]) } : {};
     const bias = random.chance(0.3) ? { wins: 'off' as const } : {};
     const { bulk } = this.#profile;
-    const elements = bulk === undefined ? { element: random.int(3) } : { element: random.int(bulk), count: 1 + random.int(bulk) };
+    const elements =
+      bulk === undefined ? { element: random.int(3) } : { element: random.int(bulk), count: 1 + random.int(bulk) };
     switch (op) {
       case 'set':
         return { op, at, value: ++this.#values, ...ttl };

@@ -66,7 +66,13 @@ export function runSchedule(schedule: Schedule, options: RunOptions = {}): RunRe
   }
   if (failure === null) cluster.collectAllCounts();
   for (const [name, count] of cluster.counts) counts.set(name, (counts.get(name) ?? 0) + count);
-  return { failure, counts, events: cluster.oracle.eventCount, messages: cluster.messageCount, bytes: cluster.byteCount };
+  return {
+    failure,
+    counts,
+    events: cluster.oracle.eventCount,
+    messages: cluster.messageCount,
+    bytes: cluster.byteCount,
+  };
 }
 
 /** The nodes, and the connections that are open at the start. */
@@ -76,7 +82,8 @@ function build(cluster: Cluster, { setup }: Schedule): void {
   if (setup.links === 'none') return;
   const { nodes } = cluster;
   for (let b = 1; b < setup.members; b++) {
-    for (let a = setup.links === 'line' ? b - 1 : 0; a < b; a++) cluster.connect(nodes[a] as SimulatedNode, nodes[b] as SimulatedNode);
+    for (let a = setup.links === 'line' ? b - 1 : 0; a < b; a++)
+      cluster.connect(nodes[a] as SimulatedNode, nodes[b] as SimulatedNode);
   }
   for (let i = setup.members; i < nodes.length; i++) {
     cluster.connect(nodes[i] as SimulatedNode, nodes[i % setup.members] as SimulatedNode);
@@ -98,7 +105,8 @@ export function takeStep(cluster: Cluster, step: Step, index: number): boolean {
   return isDone;
 }
 
-const nodeAt = ({ nodes }: Cluster, index: number): SimulatedNode => nodes[Math.abs(index) % nodes.length] as SimulatedNode;
+const nodeAt = ({ nodes }: Cluster, index: number): SimulatedNode =>
+  nodes[Math.abs(index) % nodes.length] as SimulatedNode;
 
 /** Takes one step; false when it could not be done and nothing happened. */
 function take(cluster: Cluster, step: Step): boolean {
@@ -220,7 +228,11 @@ function write(cluster: Cluster, step: Extract<Step, { do: 'write' }>): boolean 
   return true;
 }
 
-function onWay(cluster: Cluster, way: { from: number; to: number }, act: (from: number, to: number) => boolean): boolean {
+function onWay(
+  cluster: Cluster,
+  way: { from: number; to: number },
+  act: (from: number, to: number) => boolean,
+): boolean {
   const from = nodeAt(cluster, way.from).index;
   const to = nodeAt(cluster, way.to).index;
   return from !== to && act(from, to);

@@ -16,6 +16,8 @@ export interface Schedule {
   readonly format: 1;
   /** What it is about; of kept schedules. */
   readonly name?: string;
+  /** Of scripts: the branch that it is there to reach, by its name in `status().counts`. */
+  readonly reaches?: string;
   readonly seed: number;
   readonly profile?: string;
   readonly setup: Setup;

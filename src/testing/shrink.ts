@@ -46,7 +46,8 @@ function withSimplerSetup(schedule: Schedule, fails: StillFails): Schedule {
     if (JSON.stringify(candidate) !== JSON.stringify(best) && fails(candidate)) best = candidate;
   };
   attempt({ leaves: [] });
-  for (let i = best.setup.leaves.length - 1; i >= 0; i--) attempt({ leaves: best.setup.leaves.filter((_, k) => k !== i) });
+  for (let i = best.setup.leaves.length - 1; i >= 0; i--)
+    attempt({ leaves: best.setup.leaves.filter((_, k) => k !== i) });
   // Leaving out a member renumbers all nodes behind it: the steps move along.
   for (let i = best.setup.members - 1; i >= 0; i--) {
     const candidate = withoutMember(best, i);
@@ -100,8 +101,12 @@ function simplerThan(step: Step): Step[] {
   switch (step.do) {
     case 'write':
       return [
-        ...(step.ops.length > 1 ? step.ops.map((_, k) => ({ ...step, ops: step.ops.filter((_op, j) => j !== k) })) : []),
-        ...step.ops.flatMap((op, k) => ('count' in op && (op.count ?? 1) > 1 ? [{ ...step, ops: step.ops.with(k, { ...op, count: 1 }) }] : [])),
+        ...(step.ops.length > 1
+          ? step.ops.map((_, k) => ({ ...step, ops: step.ops.filter((_op, j) => j !== k) }))
+          : []),
+        ...step.ops.flatMap((op, k) =>
+          'count' in op && (op.count ?? 1) > 1 ? [{ ...step, ops: step.ops.with(k, { ...op, count: 1 }) }] : [],
+        ),
         ...step.ops.flatMap((op, k) => {
           if (!('ttlMs' in op)) return [];
           const { ttlMs: _, ...rest } = op;
