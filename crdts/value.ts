@@ -262,16 +262,17 @@ function readEscaped(reader: Reader): Uint8Array {
   const raw = reader.bytes(reader.find(END, reader.at) - reader.at);
   reader.byte();
   if (!raw.includes(ESCAPE)) return raw;
-  const bytes: number[] = [];
+  const bytes = new Uint8Array(raw.length);
+  let length = 0;
   for (let i = 0; i < raw.length; i++) {
     let byte = raw[i] as number;
     if (byte === ESCAPE) {
       byte = (raw[++i] ?? 0) - 1;
       refuseUnless(byte === 0 || byte === ESCAPE, VALUE);
     }
-    bytes.push(byte);
+    bytes[length++] = byte;
   }
-  return Uint8Array.from(bytes);
+  return bytes.subarray(0, length);
 }
 
 function readDigits(reader: Reader, count: number, isNegative: boolean): string {
