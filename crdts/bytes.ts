@@ -9,6 +9,9 @@ import { HearsayError } from './error.ts';
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+/** Stands before a byte that is 00 or 01 itself, written as one more. */
+export const ESCAPE = 1;
+
 /** Appends to a buffer that grows by doubling. Reusable: `reset` keeps the buffer. */
 export class Writer {
   #bytes: Uint8Array;
@@ -25,7 +28,7 @@ export class Writer {
 
   /** A copy of what was written. */
   finish(): Uint8Array {
-    return this.view().slice();
+    return this.#bytes.slice(0, this.length);
   }
 
   /** What was written, in the writer's own memory: valid until it is used again. */
@@ -69,6 +72,23 @@ export class Writer {
     this.#reserve(value.length);
     this.#bytes.set(value, this.length);
     this.length += value.length;
+  }
+
+  /** The bytes with every 00 and 01 written as two, so that a 00 can end them. A loop of its own: values are mostly this. */
+  escaped(value: Uint8Array): void {
+    this.#reserve(2 * value.length);
+    const target = this.#bytes;
+    let at = this.length;
+    for (let i = 0; i < value.length; i++) {
+      const byte = value[i] as number;
+      if (byte <= ESCAPE) {
+        target[at++] = ESCAPE;
+        target[at++] = byte + 1;
+      } else {
+        target[at++] = byte;
+      }
+    }
+    this.length = at;
   }
 
   /** Its length, then the bytes. */

@@ -19,7 +19,7 @@
  * `InvalidValue`: undefined, functions, symbols, lone surrogates (they have no UTF-8), invalid dates, objects with a
  * prototype of their own. Refused with `ValueTooDeep`: more than 32 levels, which a cycle has too.
  */
-import { decodeUtf8, type Reader, refuseUnless, safeInteger, type Writer } from './bytes.ts';
+import { decodeUtf8, ESCAPE, type Reader, refuseUnless, safeInteger, type Writer } from './bytes.ts';
 import { HearsayError, overLimit } from './error.ts';
 
 export type Value =
@@ -52,7 +52,6 @@ const BYTES = 0x31;
 const ARRAY = 0x40;
 const OBJECT = 0x41;
 const END = 0x00;
-const ESCAPE = 0x01;
 
 const scratch = new DataView(new ArrayBuffer(8));
 const scratchBytes = new Uint8Array(scratch.buffer);
@@ -132,14 +131,7 @@ export function writeText(writer: Writer, text: string): void {
 }
 
 function writeBytes(writer: Writer, bytes: Uint8Array): void {
-  for (const byte of bytes) {
-    if (byte > ESCAPE) {
-      writer.byte(byte);
-    } else {
-      writer.byte(ESCAPE);
-      writer.byte(byte + 1);
-    }
-  }
+  writer.escaped(bytes);
   writer.byte(END);
 }
 
