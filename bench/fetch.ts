@@ -6,7 +6,7 @@
  */
 import { countOf, nameOf, OTHERS, type Shape, USUAL } from './data.ts';
 import { Child, type Effort, type Figures, type Group, inChild, inTurns, type Row, withDirectory } from './harness.ts';
-import { fill, join, linkBytes, memoryPeak, PEER, start, synced, watchMemory } from './peer.ts';
+import { fillNew, join, linkBytes, memoryPeak, PEER, start, synced, watchMemory } from './peer.ts';
 import { WRITES, writeLmdb } from './writes.ts';
 
 export const fetch: Group = { name: 'fetch', run };
@@ -82,11 +82,12 @@ interface Pair {
 function withPair(count: number, shape: Shape, work: (pair: Pair) => Promise<Figures>): Promise<Figures> {
   return withDirectory((fullDir) =>
     withDirectory(async (freshDir) => {
+      await inChild(PEER, fillNew, fullDir, count, shape);
+      // Another process than the one that wrote, so that nothing of the writing is in its memory.
       const full = new Child(PEER);
       const fresh = new Child(PEER);
       try {
         const address = await full.call(start, { dir: fullDir });
-        await full.call(fill, count, shape);
         return await work({ count, full, address, fresh, freshDir });
       } finally {
         await Promise.all([full.end(), fresh.end()]);

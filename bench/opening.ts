@@ -1,8 +1,8 @@
 /** Opening a store up to the first read, by how much is in it. What is read was written a moment ago, so it is in memory. */
 import { open } from '../src/index.ts';
 import { USUAL } from './data.ts';
-import { Child, type Effort, type Figures, type Group, inChild, inTurns, type Row, withDirectory } from './harness.ts';
-import { fill, PEER, start, stop } from './peer.ts';
+import { type Effort, type Figures, type Group, inChild, inTurns, type Row, withDirectory } from './harness.ts';
+import { fillNew, PEER } from './peer.ts';
 
 const ROUNDS_MIN = 9;
 const OPENING = import.meta.url;
@@ -12,8 +12,8 @@ export const opening: Group = { name: 'opening', run };
 async function* run({ isQuick, rounds }: Effort): AsyncGenerator<Row> {
   const [few, many] = isQuick ? [1_000, 50_000] : [10_000, 1_000_000];
   yield* await withDirectory(async (dir) => {
-    const small = { dir: `${dir}/small`, key: await fillNew(`${dir}/small`, few) };
-    const large = { dir: `${dir}/large`, key: await fillNew(`${dir}/large`, many) };
+    const small = { dir: `${dir}/small`, key: await inChild(PEER, fillNew, `${dir}/small`, few, USUAL) };
+    const large = { dir: `${dir}/large`, key: await inChild(PEER, fillNew, `${dir}/large`, many, USUAL) };
     const times = await inTurns(Math.max(rounds, ROUNDS_MIN), {
       small: () => inChild(OPENING, openAndRead, small.dir, small.key),
       large: () => inChild(OPENING, openAndRead, large.dir, large.key),
@@ -27,22 +27,6 @@ async function* run({ isQuick, rounds }: Effort): AsyncGenerator<Row> {
     };
     return [row];
   });
-}
-
-/** Returns one of the keys. */
-async function fillNew(dir: string, count: number): Promise<string> {
-  const child = new Child(PEER);
-  try {
-    await child.call(start, { dir });
-    // In portions: all keys of a million records at once would go through the pipe between the processes.
-    let key = '';
-    for (let left = count; left > 0; left -= 50_000)
-      key = (await child.call(fill, Math.min(left, 50_000), USUAL))[0] ?? '';
-    await child.call(stop);
-    return key;
-  } finally {
-    await child.end();
-  }
 }
 
 /** In a child. Without what it takes to load the code, which is the same for every store. */

@@ -5,6 +5,8 @@ import { outstanding, randomKeys, randomValues, type Shape } from './data.ts';
 
 export const PEER = import.meta.url;
 
+const PORTION = 50_000;
+
 let opened: Store | undefined;
 
 /** The store of this process. */
@@ -56,6 +58,16 @@ export async function fill(count: number, shape: Shape): Promise<string[]> {
     });
   }
   return keys;
+}
+
+/** Makes a store of `count` records, and closes it; returns one of the keys. */
+export async function fillNew(dir: string, count: number, shape: Shape): Promise<string> {
+  await start({ dir });
+  let key: string | undefined;
+  // In portions: so many keys and values are in memory at a time.
+  for (let left = count; left > 0; left -= PORTION) [key] = await fill(Math.min(left, PORTION), shape);
+  await stop();
+  return key ?? '';
 }
 
 /** Writes a new value to each of `keys`. */

@@ -9,6 +9,24 @@ import { HearsayError } from './error.ts';
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+/**
+ * Small arrays are views of slabs, since an array with memory of its own costs a microsecond to make and to collect, and
+ * every write makes three. A small value that is kept alone keeps its slab, as with Node's Buffers.
+ */
+const SLAB_BYTES = 8192;
+let slab = new Uint8Array(0);
+let slabAt = 0;
+
+/** `length` zeros. */
+function room(length: number): Uint8Array {
+  if (length > SLAB_BYTES / 8) return new Uint8Array(length);
+  if (slabAt + length > slab.length) {
+    slab = new Uint8Array(SLAB_BYTES);
+    slabAt = 0;
+  }
+  return slab.subarray(slabAt, (slabAt += length));
+}
+
 /** Stands before a byte that is 00 or 01 itself, written as one more. */
 export const ESCAPE = 1;
 
@@ -28,7 +46,9 @@ export class Writer {
 
   /** A copy of what was written. */
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.length);
+    const copy = room(this.length);
+    copy.set(this.view());
+    return copy;
   }
 
   /** What was written, in the writer's own memory: valid until it is used again. */
@@ -213,7 +233,7 @@ export function toByteString(bytes: Uint8Array): string {
 
 /** A string of char codes 0–255 as bytes. */
 export function fromByteString(text: string): Uint8Array {
-  const bytes = new Uint8Array(text.length);
+  const bytes = room(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
 }

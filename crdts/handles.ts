@@ -53,7 +53,7 @@ function expiryAt<W>(host: Host<W>, { ttlMs }: TtlOption = {}): number {
   if (ttlMs === undefined) return 0;
   const expires = Math.ceil(host.nowMs() + ttlMs);
   if (ttlMs > 0 && Number.isSafeInteger(expires)) return expires;
-  throw new HearsayError('InvalidTtl', `a time to live is a positive number of milliseconds, not ${ttlMs}`, { ttlMs });
+  throw new HearsayError('InvalidTtl', `ttlMs must be positive, not ${ttlMs}`, { ttlMs });
 }
 
 /** A path of one type, seen through a host. */

@@ -56,7 +56,7 @@ const textPart = (text: string): Path => {
 
 const checked = (path: Path): Path => {
   if (path.length <= PATH_BYTES_MAX) return path;
-  throw overLimit('PathTooLong', 'a path in bytes', PATH_BYTES_MAX, 'shorten the key, field or element');
+  throw overLimit('PathTooLong', 'a path in bytes', PATH_BYTES_MAX, 'use shorter names');
 };
 
 /** The prefix of everything under a key, whatever its type. */

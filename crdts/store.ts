@@ -8,7 +8,7 @@
  * byte order, are usable as Map keys, cannot be changed behind our back, and cost no conversion for ASCII keys.
  */
 
-import { HearsayError } from './error.ts';
+import { HearsayError, overLimit } from './error.ts';
 
 /** A key: a string of char codes 0–255, at least one and at most `KEY_BYTES_MAX` of them. Order is byte order. */
 export type Key = string;
@@ -21,10 +21,7 @@ export const KEY_BYTES_MAX = 1_900;
  * Char codes above 255 are a bug of the caller and not looked for: that would cost a pass over every key.
  */
 export function checkKey(key: Key): void {
-  if (key.length > KEY_BYTES_MAX) {
-    const text = `A key of ${key.length} bytes is too long: at most ${KEY_BYTES_MAX} fit. Shorten the key or the names inside it.`;
-    throw new HearsayError('KeyTooLong', text, { keyBytes: key.length, keyBytesMax: KEY_BYTES_MAX });
-  }
+  if (key.length > KEY_BYTES_MAX) throw overLimit('KeyTooLong', 'a key in bytes', KEY_BYTES_MAX, 'shorten it');
   if (key.length === 0) throw new HearsayError('KeyEmpty', 'A key needs at least one byte.');
 }
 

@@ -97,8 +97,7 @@ function writeObject(writer: Writer, value: object | null, depth: number): void 
     writer.byte(DATE);
     return writeDouble(writer, value.getTime());
   }
-  if (depth >= DEPTH_MAX)
-    throw overLimit('ValueTooDeep', 'the depth of a value', DEPTH_MAX, 'flatten it, or use a map');
+  if (depth >= DEPTH_MAX) throw overLimit('ValueTooDeep', 'the depth of a value', DEPTH_MAX, 'use a map');
   // Also here: a few objects that contain each other many times are quickly more than any memory holds.
   checkSize(writer);
   if (Array.isArray(value)) {
