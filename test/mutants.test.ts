@@ -33,7 +33,8 @@ function mutated({ rule, patches }: Mutant, file: string): string {
   for (const patch of patches) {
     if (patch.file !== file) continue;
     const parts = source.split(patch.find);
-    if (parts.length !== 2) throw new Error(`the patch for "${rule}" applies ${parts.length - 1} times to ${file}: ${patch.find}`);
+    if (parts.length !== 2)
+      throw new Error(`the patch for "${rule}" applies ${parts.length - 1} times to ${file}: ${patch.find}`);
     source = parts.join(patch.replace);
   }
   return source;

@@ -79,7 +79,13 @@ describe('the simulator itself', () => {
       disk.put('a', bytes('never closed'));
       const backup = disk.backup();
       disk.crash(kept);
-      expect([text(disk.get('a')), text(disk.get('b'))]).toEqual([['1', '1'], ['2', undefined], ['3', undefined]][kept]);
+      expect([text(disk.get('a')), text(disk.get('b'))]).toEqual(
+        [
+          ['1', '1'],
+          ['2', undefined],
+          ['3', undefined],
+        ][kept],
+      );
       expect([text(backup.get('a')), text(backup.get('b'))]).toEqual(['1', '1']);
     }
   });

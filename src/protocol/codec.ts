@@ -94,7 +94,7 @@ function itemsOf(m: Message): unknown[] {
     case 'copies':
       return [m.shard, m.records];
     case 'beat':
-      return [m.wallMs];
+      return [m.wallMs, m.sent];
     case 'part':
       return [m.bytes, m.isLast];
     case 'part-ack':
@@ -239,7 +239,7 @@ function read(type: Message['type'], items: Items): Message {
     case 'copies':
       return { type, shard: items.count(), records: items.bytes() };
     case 'beat':
-      return { type, wallMs: items.count() };
+      return { type, wallMs: items.count(), sent: items.count() };
     case 'part':
       return { type, bytes: items.bytes(), isLast: items.flag() };
     case 'part-ack':

@@ -174,6 +174,8 @@ export interface Copies {
 export interface Beat {
   readonly type: 'beat';
   readonly wallMs: number;
+  /** The number of the last message that was sent before this: where another was the last to arrive, one was lost. */
+  readonly sent: number;
 }
 
 /** A part of a message over `FRAME_BYTES_MAX`; the last one completes it. */

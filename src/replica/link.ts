@@ -25,6 +25,8 @@ interface Queued {
   readonly ack: Acknowledgement | null;
   /** Waits until this batch is durable. */
   readonly batch: number;
+  /** The number of the last message that has left whole when this has. */
+  readonly number: number;
   /** A part of a larger message: waits for room in the window as well. */
   readonly isPart: boolean;
 }
@@ -80,6 +82,7 @@ export class Link {
 
   readonly #queue: Queued[] = [];
   #said = 0;
+  #sent = 0;
   #heard = 0;
   #partBytes = 0;
   readonly #effects: Effect[];
@@ -110,13 +113,13 @@ export class Link {
     const number = ++this.#said;
     const bytes = encodeMessage(message, number);
     if (bytes.length <= FRAME_BYTES_MAX) {
-      this.#queue.push({ bytes, ack: null, batch, isPart: false });
+      this.#queue.push({ bytes, ack: null, batch, number, isPart: false });
       return { number, bytes: bytes.length };
     }
     for (let at = 0; at < bytes.length; at += PART_BYTES_MAX) {
       const isLast = at + PART_BYTES_MAX >= bytes.length;
       const part = encodeMessage({ type: 'part', bytes: bytes.subarray(at, at + PART_BYTES_MAX), isLast });
-      this.#queue.push({ bytes: part, ack: null, batch, isPart: true });
+      this.#queue.push({ bytes: part, ack: null, batch, number: isLast ? number : number - 1, isPart: true });
     }
     return { number, bytes: bytes.length };
   }
@@ -136,8 +139,9 @@ export class Link {
       ack.upTo = upTo;
       ack.told.addAll(this.untold);
     } else {
-      const acknowledgement = { number: ++this.#said, shard, upTo, told: this.untold.clone(), refused };
-      this.#queue.push({ bytes: null, ack: acknowledgement, batch, isPart: false });
+      const number = ++this.#said;
+      const acknowledgement = { number, shard, upTo, told: this.untold.clone(), refused };
+      this.#queue.push({ bytes: null, ack: acknowledgement, batch, number, isPart: false });
     }
     this.untold.clear();
   }
@@ -150,7 +154,7 @@ export class Link {
   /** Lets go what may go, now that all batches up to `durable` are on disk. */
   pump(durable: number): void {
     let sent = 0;
-    for (const { bytes, ack, batch, isPart } of this.#queue) {
+    for (const { bytes, ack, batch, number, isPart } of this.#queue) {
       if (batch > durable) break;
       if (bytes === null) {
         if (ack !== null) this.#send(encodeMessage({ ...ack, type: 'ack', told: encodeClock(ack.told) }, ack.number));
@@ -160,12 +164,23 @@ export class Link {
         this.#send(bytes);
       }
       sent++;
+      this.#sent = number;
     }
     if (sent > 0) this.#queue.splice(0, sent);
   }
 
   partArrived(byteCount: number): void {
     this.#partBytes = Math.max(0, this.#partBytes - byteCount);
+  }
+
+  /** A heartbeat: overtakes what waits, and tells how much was sent before it. */
+  beat(wallMs: number): void {
+    this.sayNow({ type: 'beat', wallMs: Math.max(0, Math.floor(wallMs)), sent: this.#sent });
+  }
+
+  /** False when what the peer had sent before its heartbeat is not what has arrived. */
+  hasHeardAll(sent: number): boolean {
+    return sent === this.#heard;
   }
 
   get isQueueEmpty(): boolean {

@@ -448,6 +448,7 @@ export class Replica implements ReplicaCore {
       case 'buckets':
         return this.#guard.buckets(link, message.sums, message.isAnswer);
       case 'beat':
+        if (!link.hasHeardAll(message.sent)) throw new HearsayError('MessageLost', 'a message was lost on this link');
         link.skewMs = message.wallMs - now.wallMs;
         return;
       case 'part-ack':
@@ -695,7 +696,7 @@ export class Replica implements ReplicaCore {
     // Not before the hello has left: a heartbeat overtakes what waits for the disk.
     if (now.monoMs >= link.beatMs && link.bytesSent > 0) {
       link.beatMs = now.monoMs + jittered(this.#pace.heartbeatMs, 0.1, random);
-      link.sayNow({ type: 'beat', wallMs: Math.max(0, Math.floor(now.wallMs)) });
+      link.beat(now.wallMs);
     }
     if (!link.isReady) return;
     if (!link.untold.isEmpty && now.monoMs >= this.#toldAtMs(link)) {

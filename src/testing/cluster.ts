@@ -7,7 +7,7 @@
  * Time stands still unless `run` lets it pass, and then jumps from one thing that happens to the next: a message arrives, a
  * replica's timer is due, a batch is closed, a batch becomes durable.
  */
-import type { Clock } from '../../crdts/clock.ts';
+import { Clock } from '../../crdts/clock.ts';
 import type { Dot } from '../../crdts/dot.ts';
 import { type Edit, Engine } from '../../crdts/engine.ts';
 import type { Host } from '../../crdts/handles.ts';
@@ -26,6 +26,7 @@ import { failure, SimulationFailure } from './failure.ts';
 import { type Direction, type End, Network } from './network.ts';
 import { Oracle, type ProcessRun, type SimulatedEvent } from './oracle.ts';
 import { cheapHash, Random } from './random.ts';
+import { type Tampering, tampered } from './tampering.ts';
 import { describeMessage } from './wire.ts';
 
 /** The wall clock at the beginning of every simulation: 2025-01-01. */
@@ -48,6 +49,7 @@ export interface ClusterOptions {
   readonly pace: Partial<Pace>;
   readonly latencyMs: number;
   readonly jitterMs: number;
+  readonly spreadMs?: number;
   readonly sealMs: number;
   readonly syncMs: number;
   readonly redialMs: number | null;
@@ -98,7 +100,10 @@ export class Cluster {
   readonly #options: ClusterOptions;
   /** Ways that are held, as `from * 64 + to`; connections made meanwhile are held as well. */
   readonly #held = new Set<number>();
+  readonly #traps: { from: number; to: number; how: Tampering; index: number }[] = [];
   readonly #redials: { a: number; b: number; atMs: number }[] = [];
+  readonly #spread: Random;
+  #isHurried = false;
   #latencyMs: number;
   #jitterMs: number;
   #happenings = 0;
@@ -109,6 +114,8 @@ export class Cluster {
   #found: unknown;
   /** What the replicas counted, over all their runs. */
   readonly counts = new Map<string, number>();
+  /** True once a disk lost records without a trace: then guards have work to do, and deletes may come undone. */
+  hasRotted = false;
   /** True once a disk came back older than it was, so that guard alarms and lost events are possible. */
   hasGoneBack = false;
   /** Tells the story, a line at a time. */
@@ -120,6 +127,7 @@ export class Cluster {
     this.#options = options;
     this.#latencyMs = options.latencyMs;
     this.#jitterMs = options.jitterMs;
+    this.#spread = Random.of(options.seed, 5);
     this.network = new Network(options.seed);
     this.oracle = new Oracle(options.pace.expiryGraceMs ?? 60_000);
     this.oracle.onEvent = (event) => this.#happened(event);
@@ -251,10 +259,27 @@ export class Cluster {
 
   #wentBack(node: SimulatedNode, before: Clock): void {
     this.hasGoneBack = true;
-    const others = this.nodes
-      .filter((other) => other !== node && other.role === 'member')
-      .map((other) => clockOn(other.disk));
-    this.oracle.wentBack(before, clockOn(node.disk), others);
+    this.oracle.wentBack(
+      before,
+      clockOn(node.disk),
+      this.#otherMembers(node).map(({ disk }) => clockOn(disk)),
+    );
+  }
+
+  #otherMembers(node: SimulatedNode): SimulatedNode[] {
+    return this.nodes.filter((other) => other !== node && other.role === 'member');
+  }
+
+  /** The disk of a node that is down loses the `index`-th of its users' records; false when it has none. */
+  rot(node: SimulatedNode, index: number, isWhole: boolean): boolean {
+    const others = this.#otherMembers(node).map(({ disk }) => disk);
+    const before = clockOn(node.disk);
+    if (!this.oracle.rot(node.disk, index, isWhole, others)) return false;
+    // What the guard does then is to forget what it does not hold, as if the disk had gone back to nothing.
+    this.oracle.wentBack(before, new Clock(), others.map(clockOn));
+    this.hasGoneBack = true;
+    this.hasRotted = true;
+    return true;
   }
 
   clone(node: SimulatedNode): SimulatedNode {
@@ -383,7 +408,8 @@ export class Cluster {
         if (!end.isOpen) return;
         this.#bytes += effect.bytes.length;
         this.#messages++;
-        end.out.push(effect.bytes, this.nowMs);
+        if (this.#traps.length === 0) end.out.push(effect.bytes, this.nowMs);
+        else for (const bytes of this.#afterTraps(end.out, effect.bytes)) end.out.push(bytes, this.nowMs);
         if (effect.bytes.length > MESSAGE_BYTES_MAX)
           failure('MessageTooLong', `${node.name} sends ${effect.bytes.length} bytes in one message`);
         if (end.out.byteCount > FLIGHT_BYTES_MAX)
@@ -399,6 +425,20 @@ export class Cluster {
       case 'log':
         this.tell?.(`   ${node.name} logs ${effect.level}: ${effect.message} ${JSON.stringify(effect.fields)}`);
     }
+  }
+
+  /** Of the messages from one node to another to which this can happen, it does to the one after the next `index`. */
+  tamperLater(from: number, to: number, how: Tampering, index: number): void {
+    this.#traps.push({ from, to, how, index });
+  }
+
+  #afterTraps({ from, to }: Direction, bytes: Uint8Array): Uint8Array[] {
+    const at = this.#traps.findIndex((trap) => trap.from === from && trap.to === to);
+    const trap = this.#traps[at];
+    const arriving = trap === undefined ? null : tampered(bytes, trap.how);
+    if (trap === undefined || arriving === null || trap.index-- > 0) return [bytes];
+    this.#traps.splice(at, 1);
+    return arriving;
   }
 
   /** One end is closed, by the replica there or for it. */
@@ -468,7 +508,8 @@ export class Cluster {
 
   connect(a: SimulatedNode, b: SimulatedNode): void {
     if (a === b || a.core === null || b.core === null || (a.role === 'leaf' && b.role === 'leaf')) return;
-    const { ends } = this.network.connect(a.index, b.index, this.#latencyMs, this.#jitterMs);
+    const spreadMs = this.#isHurried ? 0 : (this.#options.spreadMs ?? 0) * this.#spread.next();
+    const { ends } = this.network.connect(a.index, b.index, this.#latencyMs + spreadMs, this.#jitterMs);
     for (const { out } of ends) out.isHeld = this.#held.has(64 * out.from + out.to);
     for (const end of ends) this.#opened(end.node, end.link);
   }
@@ -541,13 +582,17 @@ export class Cluster {
   /** Nothing is held any more. With `hurry`, what is under way arrives now, and from now on everything at once. */
   healNetwork(hurry = false): void {
     this.#held.clear();
+    if (hurry) this.#traps.length = 0;
     for (const { ends } of this.network.connections) {
       for (const { out } of ends) {
         out.isHeld = false;
         if (hurry) out.hurry(this.nowMs);
       }
     }
-    if (hurry) this.#latencyMs = this.#jitterMs = 0;
+    if (!hurry) return;
+    this.#isHurried = true;
+    this.#latencyMs = 0;
+    this.#jitterMs = 0;
   }
 
   /** True when nothing is under way, to be written or to become durable: only time can bring anything new. */

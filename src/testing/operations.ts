@@ -9,6 +9,7 @@ import { elementPath, fieldPrefix, keyPrefix, keyRange, type Path, type TypeName
 import { addToCounter, resetCounter } from '../../crdts/types/counter.ts';
 import { removeRecord, setRegister } from '../../crdts/types/register.ts';
 import { turnOff, turnOffForGood, turnOn } from '../../crdts/types/toggle.ts';
+import type { Value } from '../../crdts/value.ts';
 import { unreachable } from '../protocol/unreachable.ts';
 
 interface At {
@@ -32,7 +33,8 @@ interface Elements extends At, Bias {
 }
 
 export type Operation =
-  | ({ readonly op: 'set'; readonly value: number } & At & Ttl)
+  /** `bytes`: the value is that long, so that messages are. */
+  | ({ readonly op: 'set'; readonly value: number; readonly bytes?: number } & At & Ttl)
   | ({ readonly op: 'unset' } & At)
   | ({ readonly op: 'add'; readonly amount: number } & At)
   | ({ readonly op: 'reset' } & At)
@@ -81,11 +83,19 @@ function pathsOf(op: Elements): Path[] {
 const expiryOf = (host: Host<unknown>, { ttlMs }: Ttl): number =>
   ttlMs === undefined ? 0 : Math.max(1, Math.ceil(host.nowMs() + ttlMs));
 
+/** A number, or as many bytes that begin with it. */
+function valueOf({ value, bytes }: { readonly value: number; readonly bytes?: number }): Value {
+  if (bytes === undefined) return value;
+  const long = new Uint8Array(bytes).fill(0x55);
+  new DataView(long.buffer).setUint32(0, value);
+  return long;
+}
+
 /** What the operation does to the replica that `host` reads. */
 export function editsOf(op: Operation, host: Host<unknown>): Edit[] {
   switch (op.op) {
     case 'set':
-      return [setRegister(typed(prefixOf(op.at), 'register'), op.value, expiryOf(host, op))];
+      return [setRegister(typed(prefixOf(op.at), 'register'), valueOf(op), expiryOf(host, op))];
     case 'unset':
       return [removeRecord(typed(prefixOf(op.at), 'register'))];
     case 'add':
@@ -142,7 +152,7 @@ export function describeOperation(op: Operation): string {
     count === 1 ? `${element}` : `${element}–${element + count - 1}`;
   switch (op.op) {
     case 'set':
-      return `sets register ${op.at} to ${op.value}${ttl}`;
+      return `sets register ${op.at} to ${op.value}${op.bytes === undefined ? '' : ` and ${op.bytes} bytes`}${ttl}`;
     case 'unset':
       return `deletes register ${op.at}`;
     case 'add':

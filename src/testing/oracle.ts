@@ -21,9 +21,11 @@ import { numberOfKey } from '../../crdts/engine.ts';
 import { type Path, parsePath, SYSTEM } from '../../crdts/path.ts';
 import { EMPTY_ROW, type Entry, expiryOf, readRow, type Row } from '../../crdts/record.ts';
 import { counterValue } from '../../crdts/types/counter.ts';
+import { Fingerprint } from '../replica/fingerprint.ts';
 import type { SimulatedDisk } from './disk.ts';
 import { failure } from './failure.ts';
 import { isPathHeld } from './operations.ts';
+import { cheapHash } from './random.ts';
 
 /** A dot as one string: what stands behind the letter and shard in a key of the dot index. */
 export type DotId = string;
@@ -66,6 +68,9 @@ export interface SimulatedEvent {
 const SHARD_BYTES = 2;
 const ROWS = `r${'\0'.repeat(SHARD_BYTES)}`;
 const ROWS_END = `r${'\0'.repeat(SHARD_BYTES - 1)}\x01`;
+const DOTS = `d${'\0'.repeat(SHARD_BYTES)}`;
+const GHOSTS = `g${'\0'.repeat(SHARD_BYTES)}`;
+const FINGERPRINT = `k${'\0'.repeat(SHARD_BYTES)}`;
 const DOT_INDEX = 'd'.charCodeAt(0);
 
 const idOf = (entry: Entry): DotId => dotId(entry.actor, entry.n);
@@ -98,6 +103,9 @@ export class Oracle {
   readonly #untold = new Map<DotId, SimulatedEvent>();
   /** Wherever a disk has gone back: records of which a durable event may be lost. */
   readonly #excused = new Set<Path>();
+  /** Records that a disk lost without a trace, and the dots in them that nobody else held. */
+  readonly #rotten = new Set<Path>();
+  readonly #rottenDots = new Set<DotId>();
   readonly #expiryGraceMs: number;
   /** Told of every event, for stories. */
   onEvent: ((event: SimulatedEvent) => void) | undefined;
@@ -252,6 +260,31 @@ export class Oracle {
     }
   }
 
+  /**
+   * Takes a record off a disk. With `isWhole` also its dots off the indexes, and its share off the stored fingerprint: the
+   * disk is as if these writes had never been; else the fingerprint is spoilt. What nobody else holds of the record may be
+   * gone for good, and what it said was deleted may come undone. False when there is no record to take.
+   */
+  rot(disk: SimulatedDisk, index: number, isWhole: boolean, others: readonly SimulatedDisk[]): boolean {
+    const rows = [...disk.range(ROWS, ROWS_END)].filter(([key]) => !key.startsWith(SYSTEM, ROWS.length));
+    const row = rows[index % Math.max(1, rows.length)];
+    if (row === undefined) return false;
+    const [key, bytes] = row;
+    this.#rotten.add(key.slice(ROWS.length));
+    disk.delete(key);
+    for (const entry of rowOf(bytes).entries) {
+      const id = idOf(entry);
+      if (!others.some((other) => other.get(DOTS + id) !== undefined)) this.#rottenDots.add(id);
+      if (isWhole) for (const space of [DOTS, GHOSTS]) disk.delete(space + id);
+    }
+    const sum = new Fingerprint(cheapHash, isWhole ? disk.get(FINGERPRINT) : undefined);
+    if (isWhole) sum.change(key.slice(ROWS.length), rowOf(bytes), EMPTY_ROW);
+    disk.put(FINGERPRINT, sum.bytes());
+    disk.commit();
+    disk.sync();
+    return true;
+  }
+
   // ---------------------------------------------------------------- judging
 
   /** What the events of `clock` come to. */
@@ -308,7 +341,7 @@ export class Oracle {
         failure('NotItsShare', `${who} holds a record outside its prefixes`);
       for (const entry of entries) found += this.#checkEntry(path, entry, expected, who);
       const sum = expected.counters.get(path);
-      if (sum !== undefined && counterValue(entries) !== sum && !this.#excused.has(path)) {
+      if (sum !== undefined && counterValue(entries) !== sum && !this.#excused.has(path) && !this.#rotten.has(path)) {
         failure('CounterNotExact', `a counter at ${who} is ${counterValue(entries)} and must be ${sum}`);
       }
     }
@@ -326,12 +359,13 @@ export class Oracle {
       failure('DotReused', `${who} holds ${this.nameOf(id)} with contents that its author did not give it`);
     if (kind !== 'live') return 0;
     if (expected.live.has(id)) return 1;
+    if (this.#rotten.has(path)) return 0;
     return failure('CameBack', `${who} holds ${this.nameOf(id)} live, although ${this.#replacersOf(id)} replaced it`);
   }
 
   #checkMissing(disk: SimulatedDisk, wanted: ReadonlySet<DotId>, who: string): void {
     for (const id of wanted) {
-      if (disk.get(`d${'\0'.repeat(SHARD_BYTES)}${id}`) !== undefined) continue;
+      if (disk.get(DOTS + id) !== undefined || this.#rottenDots.has(id)) continue;
       // The removal that reached this record may have been lost itself, with its effect handed on by a later event.
       const { path } = this.#events.get(id) as SimulatedEvent;
       if (this.#excused.has(path) && this.#lostReplacers(id).length > 0) continue;

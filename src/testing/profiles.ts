@@ -32,6 +32,10 @@ interface Profile {
   readonly batch?: number;
   /** Elements of a set at once, at most; for rounds that need several messages. */
   readonly bulk?: number;
+  /** Values are this long: a handful of them fill the window of a link, so that rounds stop and go. */
+  readonly bytes?: number;
+  /** Steps that come first. */
+  readonly opening?: readonly Step[];
   readonly waits?: readonly number[];
 }
 
@@ -44,6 +48,13 @@ const PACE: Pace = {
   sweepMs: 25,
   expiryGraceMs: 30,
 };
+
+/** Rounds and sweeps at every turn; rounds so slow that much happens in them. */
+const PACES: readonly Pace[] = [
+  PACE,
+  { ...PACE, roundDelayMs: 6, sweepMs: 5 },
+  { ...PACE, roundDelayMs: 50, sweepMs: 8 },
+];
 
 const EVERYTHING: Weights<OperationName> = {
   set: 4,
@@ -198,6 +209,42 @@ export const PROFILES = {
     does: { ...NETWORK, crash: 3, start: 6, backup: 8, restore: 4, clone: 1, wipe: 1, wait: 40 },
     waits: [1, 10, 30, 100],
   },
+  /** Records so large that a window holds five of them: rounds stop for acknowledgements, and are overtaken. */
+  windows: {
+    members: [2, 3],
+    leaves: [0, 1],
+    steps: [20, 60],
+    keys: ['a1', 'a2', 'a3', 'a4', 'a5', 'a6', 'a7', 'b1', 'b2', 'b3'],
+    latencies: [1, 5, 15],
+    operations: { set: 8, unset: 5, delete: 1 },
+    does: { ...NETWORK, write: 60, deliver: 20, refuse: 2, crash: 1, start: 2 },
+    bytes: 56_000,
+  },
+  /** Many actors, so that clocks are compared by digest. */
+  actors: {
+    members: [2, 3],
+    leaves: [0, 1],
+    steps: [10, 50],
+    keys: ['ax', 'bx'],
+    latencies: [0, 2, 10],
+    operations: EVERYTHING,
+    does: { ...NETWORK, break: 10, crash: 4, start: 6, age: 2, backup: 2, restore: 1 },
+    opening: [
+      { do: 'age', node: 0, runs: 40 },
+      { do: 'age', node: 1, runs: 25 },
+    ],
+  },
+  /** Disks that lose records without a trace: work for the guard. */
+  rot: {
+    members: [2, 4],
+    leaves: [0, 1],
+    steps: [20, 80],
+    keys: ['ax', 'ay', 'bx'],
+    latencies: [0, 2, 10],
+    operations: EVERYTHING,
+    does: { ...NETWORK, crash: 6, rot: 8, start: 5, wait: 40 },
+    waits: [5, 20, 100, 500],
+  },
   expiry: {
     members: [2, 4],
     leaves: [0, 1],
@@ -228,6 +275,9 @@ const SHARES: Record<ProfileName, number> = {
   counters: 2,
   crashes: 1,
   backups: 1,
+  windows: 1,
+  actors: 0.3,
+  rot: 0.7,
   expiry: 1,
 };
 
@@ -283,10 +333,11 @@ class Generator {
       links: random.pick(['mesh', 'mesh', 'line', 'none']),
       latencyMs,
       jitterMs: random.pick([0, latencyMs, 3 * latencyMs]),
+      spreadMs: random.pick([0, 0, 5 * latencyMs, 30]),
       sealMs: random.pick([0, 0, 0, 1, 4]),
       syncMs: random.pick([0, 0, 0, 1, 5]),
       redialMs: random.pick([null, 5, 50]),
-      pace: PACE,
+      pace: random.pick(PACES),
     };
   }
 
@@ -304,7 +355,7 @@ class Generator {
       seed: this.#seed,
       profile: this.#name,
       setup: this.#setup,
-      steps: drawn.map((name) => this.#step(name)),
+      steps: [...(this.#profile.opening ?? []), ...drawn.map((name) => this.#step(name))],
     };
   }
 
@@ -373,6 +424,10 @@ class Generator {
           leaf: this.#setup.members + random.int(Math.max(1, this.#setup.leaves.length)),
           to: this.#member(),
         };
+      case 'rot':
+        return { do: name, node: this.#member(), index: random.int(8), whole: random.chance(0.5) };
+      case 'age':
+        return { do: name, node: this.#node(), runs: random.between(1, 40) };
       case 'restore':
       case 'clone':
       case 'wipe':
@@ -399,7 +454,7 @@ class Generator {
       bulk === undefined ? { element: random.int(3) } : { element: random.int(bulk), count: 1 + random.int(bulk) };
     switch (op) {
       case 'set':
-        return { op, at, value: ++this.#values, ...ttl };
+        return { op, at, value: ++this.#values, ...this.#bytes(), ...ttl };
       case 'unset':
       case 'reset':
       case 'delete':
@@ -416,6 +471,11 @@ class Generator {
       case 'remove':
         return { op, at, ...elements, ...bias };
     }
+  }
+
+  #bytes(): { bytes?: number } {
+    const { bytes } = this.#profile;
+    return bytes === undefined ? {} : { bytes: this.#random.pick([bytes, bytes, 100, Math.floor(bytes / 3)]) };
   }
 
   #place(node: number): string {

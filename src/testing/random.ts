@@ -74,8 +74,11 @@ export class Random {
   }
 }
 
+/** Of long bytes only so many at either end count: nobody here makes values that differ in the middle alone. */
+const ENDS = 256;
+
 /**
- * 128 bits that depend on every byte: what simulated replicas hash with, since a cryptographic hash would be a third of
+ * 128 bits that depend on every byte of short ones: what simulated replicas hash with, since a cryptographic hash would be a third of
  * the time of a run. No one forges anything here. (Four lanes of a multiply-xorshift, as in MurmurHash3.)
  */
 export function cheapHash(bytes: Uint8Array): Uint8Array {
@@ -83,7 +86,9 @@ export function cheapHash(bytes: Uint8Array): Uint8Array {
   let b = 0x243f6a88;
   let c = 0xb7e15162;
   let d = 0xdeadbeef;
-  for (const byte of bytes) {
+  const isLong = bytes.length > 2 * ENDS;
+  for (let i = 0; i < bytes.length; i = i + 1 === ENDS && isLong ? bytes.length - ENDS : i + 1) {
+    const byte = bytes[i] as number;
     a = Math.imul(a ^ byte, 0x85ebca6b) + b;
     b = Math.imul(b ^ (a >>> 15), 0xc2b2ae35) + c;
     c = Math.imul(c + byte, 0x27d4eb2f) ^ (d >>> 11);

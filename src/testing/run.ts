@@ -4,10 +4,6 @@
  * Every step is interpreted robustly, whatever is left of the schedule around it: numbers of nodes are taken modulo how
  * many there are, and a step that cannot be done does nothing.
  */
-import { readRecords, writeRecords } from '../../crdts/record.ts';
-import { Reader, Writer } from '../../crdts/bytes.ts';
-import { PATH_BYTES_MAX } from '../../crdts/path.ts';
-import { encodeMessage } from '../protocol/codec.ts';
 import { unreachable } from '../protocol/unreachable.ts';
 import { Cluster, type ReplicaMaker, type SimulatedNode } from './cluster.ts';
 import { SimulationFailure } from './failure.ts';
@@ -16,10 +12,13 @@ import type { Direction } from './network.ts';
 import { describeOperation, editsOf, isHeld, keyOfPlace } from './operations.ts';
 import { createReplica } from './replica-maker.ts';
 import type { MessageType, Schedule, Step } from './schedule.ts';
-import { readMessage } from './wire.ts';
+import { type Tampering, tampered } from './tampering.ts';
+import { readFrame } from './wire.ts';
 
 /** Processes at once, clones included: more find nothing new and cost a mesh of connections. */
 const NODES_MAX = 8;
+/** Where the writes of `age` go; the first letter of a key is what leaves' prefixes are about. */
+const AGE_KEY = 'aged';
 /** The invariants are checked after each so many steps: more often finds a fault nearer to its cause, and costs time. */
 const CHECK_STEPS = 8;
 
@@ -142,9 +141,8 @@ function take(cluster: Cluster, step: Step): boolean {
     case 'lose':
     case 'repeat':
     case 'garble':
-      return spoil(cluster, step);
     case 'refuse':
-      return refuse(cluster, step);
+      return tamper(cluster, step);
     case 'latency':
       return onWay(cluster, step, (from, to) => {
         for (const { ends } of cluster.network.connections)
@@ -209,6 +207,17 @@ function takeAt(cluster: Cluster, step: Exclude<NodeStep, { do: 'write' }>, node
       return true;
     case 'wipe':
       cluster.restore(node, new Map());
+      return true;
+    case 'rot':
+      return node.core === null && node.role === 'member' && cluster.rot(node, step.index, step.whole);
+    case 'age':
+      if (!isHeld(node.interests, AGE_KEY)) return false;
+      for (let i = 0; i < step.runs; i++) {
+        cluster.stop(node);
+        cluster.start(node);
+        const host = cluster.hostOf(node);
+        cluster.write(node, editsOf({ op: 'insert', at: `${AGE_KEY}${i % 8}`, element: i }, host));
+      }
       return true;
     case 'skew':
       node.skewMs = step.ms;
@@ -279,46 +288,24 @@ function deliver(cluster: Cluster, step: Extract<Step, { do: 'deliver' }>): bool
 
 function isNext(direction: Direction, type: MessageType): boolean {
   const bytes = direction.at(0);
-  return bytes !== null && bytes !== undefined && readMessage(bytes)?.type === type;
+  return bytes !== null && bytes !== undefined && readFrame(bytes)?.message?.type === type;
 }
 
-function spoil(cluster: Cluster, step: Extract<Step, { do: 'lose' | 'repeat' | 'garble' }>): boolean {
+/** The message of that number, of those under way or yet to be sent. */
+function tamper(cluster: Cluster, step: Extract<Step, { do: Tampering }>): boolean {
   return onWay(cluster, step, (from, to) => {
-    const direction = cluster.under(from, to)[0];
-    if (direction === undefined) return false;
-    const index = step.index % direction.length;
-    const bytes = direction.at(index);
-    if (bytes === null || bytes === undefined) return false;
-    if (step.do === 'lose') direction.replace(index);
-    else if (step.do === 'repeat') direction.replace(index, bytes, bytes.slice());
-    else direction.replace(index, garbled(bytes));
-    return true;
-  });
-}
-
-/** Bytes that are no message any more: cut short, so that no luck makes another message of them. */
-const garbled = (bytes: Uint8Array): Uint8Array => bytes.slice(0, bytes.length - 1 - (bytes.length >> 2));
-
-/** The path of no type that there is: a record of a future version, say. */
-const UNREADABLE_PATH = '\x02unreadable';
-
-function refuse(cluster: Cluster, step: Extract<Step, { do: 'refuse' }>): boolean {
-  return onWay(cluster, step, (from, to) => {
+    let index = 'index' in step ? step.index : 0;
     for (const direction of cluster.under(from, to)) {
-      for (let index = 0; index < direction.length; index++) {
-        const bytes = direction.at(index);
-        const message = bytes === null || bytes === undefined ? null : readMessage(bytes);
-        if (message?.type !== 'records') continue;
-        const records = readRecords(new Reader(message.records), PATH_BYTES_MAX);
-        if (records.length === 0) continue;
-        const [first, ...rest] = records;
-        const writer = new Writer();
-        writeRecords(writer, [{ ...(first as (typeof records)[number]), path: UNREADABLE_PATH }, ...rest]);
-        direction.replace(index, encodeMessage({ ...message, records: writer.finish() }));
+      for (let at = 0; at < direction.length; at++) {
+        const bytes = direction.at(at);
+        const arriving = bytes === null || bytes === undefined ? null : tampered(bytes, step.do);
+        if (arriving === null || index-- > 0) continue;
+        direction.replace(at, ...arriving);
         return true;
       }
     }
-    return false;
+    cluster.tamperLater(from, to, step.do, index);
+    return true;
   });
 }
 
@@ -383,6 +370,10 @@ function describeNodeStep(step: Exclude<NodeStep, { do: 'write' }>, name: string
       return `the directory of ${name} is cloned, and the copy started`;
     case 'wipe':
       return `${name} loses its disk and begins anew`;
+    case 'rot':
+      return `the disk of ${name} loses a record without a trace`;
+    case 'age':
+      return `${name} restarts ${step.runs} times and writes each time`;
     case 'skew':
       return `the wall clock of ${name} is off by ${step.ms} ms`;
     default:

@@ -31,9 +31,10 @@ export interface Setup {
   readonly leaves: readonly (readonly string[] | null)[];
   /** Which connections are open at the start; each leaf has one, to a member. */
   readonly links: 'mesh' | 'line' | 'none';
-  /** How long a message is under way: this, and up to `jitterMs` more. */
+  /** How long a message is under way: this, up to `jitterMs` more each time, and up to `spreadMs` more by connection. */
   readonly latencyMs: number;
   readonly jitterMs: number;
+  readonly spreadMs?: number;
   /** How long a replica's writes are collected before a batch is closed, and then until it is durable. 0: at once. */
   readonly sealMs: number;
   readonly syncMs: number;
@@ -94,6 +95,10 @@ export type Step =
   | ({ readonly do: 'clone' } & OfNode)
   /** The disk is lost; the node begins anew. */
   | ({ readonly do: 'wipe' } & OfNode)
+  /** A node that is down forgets one record of its disk, as bit rot would have it; `whole`: with its entries in all indexes. */
+  | ({ readonly do: 'rot'; readonly index: number; readonly whole: boolean } & OfNode)
+  /** The node restarts so many times, with a write each time: as many actors more. */
+  | ({ readonly do: 'age'; readonly runs: number } & OfNode)
   /** The node's wall clock is off by `ms` from now on. */
   | ({ readonly do: 'skew'; readonly ms: number } & OfNode)
   /** A leaf leaves all members and connects to this one. */
@@ -117,6 +122,7 @@ export const FAULTS: ReadonlySet<StepName> = new Set<StepName>([
   'restore',
   'clone',
   'wipe',
+  'rot',
   'skew',
   'move',
 ]);
@@ -146,6 +152,8 @@ export const STEP_NAMES = Object.keys({
   restore: 0,
   clone: 0,
   wipe: 0,
+  rot: 0,
+  age: 0,
   skew: 0,
   move: 0,
   check: 0,

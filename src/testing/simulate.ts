@@ -96,7 +96,8 @@ function add(
 
 function describe(schedule: Schedule, failure: SimulationFailure, options: SimulateOptions): Failure {
   const { create, profile, isShrinking = true } = options;
-  const stillFails = (candidate: Schedule): boolean => runSchedule(candidate, { create }).failure?.code === failure.code;
+  const stillFails = (candidate: Schedule): boolean =>
+    runSchedule(candidate, { create }).failure?.code === failure.code;
   const shrunk = isShrinking ? shrink(schedule, stillFails) : schedule;
   const story: string[] = [];
   const again = runSchedule(shrunk, { create, tell: (line) => story.push(line) });

@@ -3,14 +3,13 @@ import { Reader } from '../../crdts/bytes.ts';
 import { Clock } from '../../crdts/clock.ts';
 import { PATH_BYTES_MAX } from '../../crdts/path.ts';
 import { readRecords } from '../../crdts/record.ts';
-import { decodeMessage } from '../protocol/codec.ts';
-import type { Message } from '../protocol/messages.ts';
+import { decodeFrame } from '../protocol/codec.ts';
 import type { Oracle } from './oracle.ts';
 
 export function describeMessage(bytes: Uint8Array, oracle: Oracle): string {
-  const message = readMessage(bytes);
+  const { message, number } = readFrame(bytes) ?? { message: null, number: 0 };
   if (message === null) return `${bytes.length} bytes that are no message`;
-  const parts: string[] = [message.type];
+  const parts: string[] = [number === 0 ? message.type : `#${number} ${message.type}`];
   for (const [name, value] of Object.entries(message)) {
     if (name === 'type' || name === 'shard') continue;
     if (message.type === 'hello' && !['name', 'role'].includes(name)) continue;
@@ -19,10 +18,10 @@ export function describeMessage(bytes: Uint8Array, oracle: Oracle): string {
   return parts.join(', ');
 }
 
-/** The message; null for what is none, as spoilt ones are. */
-export function readMessage(bytes: Uint8Array): Message | null {
+/** The message and its number; null for what is none, as spoilt ones are. */
+export function readFrame(bytes: Uint8Array): ReturnType<typeof decodeFrame> | null {
   try {
-    return decodeMessage(bytes);
+    return decodeFrame(bytes);
   } catch {
     return null;
   }

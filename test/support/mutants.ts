@@ -26,7 +26,13 @@ const patch = (file: string, find: string, replace: string): Patch => ({ file, f
 export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'join: a ghost of mine is kept, whatever the peer covers',
-    patches: [patch('crdts/record.ts', "(dot) => dot.kind === 'ghost' || holds(theirs, dot) ||", '(dot) => holds(theirs, dot) ||')],
+    patches: [
+      patch(
+        'crdts/record.ts',
+        "(dot) => dot.kind === 'ghost' || holds(theirs, dot) ||",
+        '(dot) => holds(theirs, dot) ||',
+      ),
+    ],
   },
   {
     rule: 'join: a ghost is added when my clock lacks it, though my coverage has it',
@@ -52,7 +58,13 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'residue: what a record covered before is kept when more comes',
-    patches: [patch('crdts/engine.ts', 'this.#sum(this.residueOf(before), residue?.minus(this.clock) ?? null)', 'residue?.minus(this.clock) ?? null')],
+    patches: [
+      patch(
+        'crdts/engine.ts',
+        'this.#sum(this.residueOf(before), residue?.minus(this.clock) ?? null)',
+        'residue?.minus(this.clock) ?? null',
+      ),
+    ],
   },
   {
     rule: 'residue: a record is sent with its own',
@@ -60,7 +72,13 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'round: a record that lost a dot ahead of the walk is put on the list',
-    patches: [patch('src/replica/sender.ts', 'if (round.changed.size < this.#changedMax) round.changed.add(path);', 'if (round.changed.size < 0) round.changed.add(path);')],
+    patches: [
+      patch(
+        'src/replica/sender.ts',
+        'if (round.changed.size < this.#changedMax) round.changed.add(path);',
+        'if (round.changed.size < 0) round.changed.add(path);',
+      ),
+    ],
   },
   {
     rule: 'round: a full list makes it begin again',
@@ -109,7 +127,11 @@ export const MUTANTS: readonly Mutant[] = [
         'if (this.#pending.size < PENDING_PATHS_MAX) this.#pending.add(path);',
         'if (this.#pending.size < PENDING_PATHS_MAX) { if (!this.#pending.has(path)) this.stale.set(path, this.#core.engine.read(path)); this.#pending.add(path); }',
       ),
-      patch('src/replica/sender.ts', '  readonly #pending = new Set<Path>();', '  readonly #pending = new Set<Path>();\n  readonly stale = new Map<Path, Row>();'),
+      patch(
+        'src/replica/sender.ts',
+        '  readonly #pending = new Set<Path>();',
+        '  readonly #pending = new Set<Path>();\n  readonly stale = new Map<Path, Row>();',
+      ),
       patch(
         'src/replica/sender.ts',
         '      const row = this.#core.engine.read(path);\n      if (!row.entries.some((entry) => !this.#willHave(entry))) continue;',
@@ -119,15 +141,29 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'ghosts: dropped only when every member has them',
-    patches: [patch('src/replica/ghosts.ts', 'isKnownTo(clocks, ghost) && this.#dropIfFree(ghost)', 'this.#dropIfFree(ghost)')],
+    patches: [
+      patch('src/replica/ghosts.ts', 'isKnownTo(clocks, ghost) && this.#dropIfFree(ghost)', 'this.#dropIfFree(ghost)'),
+    ],
   },
   {
     rule: 'ghosts: never dropped while the record has residue',
-    patches: [patch('src/replica/ghosts.ts', "if (engine.residueOf(row) !== null) return this.#keep('ghost: kept for residue');", '')],
+    patches: [
+      patch(
+        'src/replica/ghosts.ts',
+        "if (engine.residueOf(row) !== null) return this.#keep('ghost: kept for residue');",
+        '',
+      ),
+    ],
   },
   {
     rule: 'marks: wait until every actor they name was heard',
-    patches: [patch('src/replica/ghosts.ts', 'chains.every(({ actor }) => this.#isHeard(actor, waiting))', 'chains.length >= 0')],
+    patches: [
+      patch(
+        'src/replica/ghosts.ts',
+        'chains.every(({ actor }) => this.#isHeard(actor, waiting))',
+        'chains.length >= 0',
+      ),
+    ],
   },
   {
     rule: 'marks: stay while a chain that they name is left',
@@ -150,20 +186,36 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'leaves: drop nothing but what a member says is stable',
     patches: [
-      patch('src/replica/ghosts.ts', '      this.#askStable(page);\n      return false;', '      for (const ghost of page) this.#dropIfFree(ghost, true);\n      return false;'),
+      patch(
+        'src/replica/ghosts.ts',
+        '      this.#askStable(page);\n      return false;',
+        '      for (const ghost of page) this.#dropIfFree(ghost, true);\n      return false;',
+      ),
     ],
   },
   {
     rule: 'leaves: complete for their own actors only',
     patches: [
-      patch('src/replica/sender.ts', "const actors = role === 'leaf' ? [...target.actors()].filter((actor) => identity.isOwn(actor)) : null;", 'const actors = null as Actor[] | null;'),
-      patch('src/replica/sender.ts', "if (role === 'member' || identity.isOwn(actor)) peer.told(actor, from, to);", "if (role === 'member' || identity !== null) peer.told(actor, from, to);"),
+      patch(
+        'src/replica/sender.ts',
+        "const actors = role === 'leaf' ? [...target.actors()].filter((actor) => identity.isOwn(actor)) : null;",
+        'const actors = null as Actor[] | null;',
+      ),
+      patch(
+        'src/replica/sender.ts',
+        "if (role === 'member' || identity.isOwn(actor)) peer.told(actor, from, to);",
+        "if (role === 'member' || identity !== null) peer.told(actor, from, to);",
+      ),
     ],
   },
   {
     rule: 'floors: told as they are when complete is sent',
     patches: [
-      patch('src/replica/sender.ts', "this.#core.count('round: begun');", "this.#core.count('round: begun');\n    this.early = this.#link.takeUntoldFloors();"),
+      patch(
+        'src/replica/sender.ts',
+        "this.#core.count('round: begun');",
+        "this.#core.count('round: begun');\n    this.early = this.#link.takeUntoldFloors();",
+      ),
       patch('src/replica/sender.ts', 'floors: this.#link.takeUntoldFloors() }', 'floors: this.early }'),
       patch('src/replica/sender.ts', '  #acked = 0;', '  #acked = 0;\n  early: Uint8Array = new Uint8Array(0);'),
     ],
@@ -172,7 +224,11 @@ export const MUTANTS: readonly Mutant[] = [
     rule: 'floors: taken from every complete',
     patches: [
       patch('src/replica/receiver.ts', '    engine.raiseFloors(decodeClock(message.floors));\n', ''),
-      patch('src/replica/receiver.ts', '    this.#round = null;\n    this.#intake.from', '    engine.raiseFloors(decodeClock(message.floors));\n    this.#round = null;\n    this.#intake.from'),
+      patch(
+        'src/replica/receiver.ts',
+        '    this.#round = null;\n    this.#intake.from',
+        '    engine.raiseFloors(decodeClock(message.floors));\n    this.#round = null;\n    this.#intake.from',
+      ),
     ],
   },
   {
@@ -181,18 +237,32 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'slow round: alive removes only inside its scope',
-    patches: [patch('src/replica/receiver.ts', 'this.#core.engine.removeDead(scope, decodeClock(message.held));', 'this.#core.engine.removeDead(this.#core.engine.clock.clone(), decodeClock(message.held));')],
+    patches: [
+      patch(
+        'src/replica/receiver.ts',
+        'this.#core.engine.removeDead(scope, decodeClock(message.held));',
+        'this.#core.engine.removeDead(this.#core.engine.clock.clone(), decodeClock(message.held));',
+      ),
+    ],
   },
   {
     rule: 'slow round: alive is read after the target was noted',
     patches: [
-      patch('src/replica/sender.ts', 'unlisted: isSlow ? this.#seenByBoth(actors) : null,', 'unlisted: isSlow ? this.#readEarly(this.#seenByBoth(actors)) : null,'),
+      patch(
+        'src/replica/sender.ts',
+        'unlisted: isSlow ? this.#seenByBoth(actors) : null,',
+        'unlisted: isSlow ? this.#readEarly(this.#seenByBoth(actors)) : null,',
+      ),
       patch(
         'src/replica/sender.ts',
         '  #isMineToDeliver(actor: Actor): boolean {',
         '  early = new Clock();\n  #readEarly(scope: Clock): Clock {\n    this.early = new Clock();\n    for (const { actor, n } of this.#core.engine.walk(scope.clone(), Number.POSITIVE_INFINITY)) this.early.add(actor, n);\n    return scope;\n  }\n\n  #isMineToDeliver(actor: Actor): boolean {',
       ),
-      patch('src/replica/sender.ts', 'this.#sayAlive(before.minus(unlisted), held);', 'this.#sayAlive(before.minus(unlisted), this.early);'),
+      patch(
+        'src/replica/sender.ts',
+        'this.#sayAlive(before.minus(unlisted), held);',
+        'this.#sayAlive(before.minus(unlisted), this.early);',
+      ),
     ],
   },
   {
@@ -202,7 +272,11 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'identity: a new actor at every start',
     patches: [
-      patch('src/replica/identity.ts', 'const actor = actorFrom(this.#options.randomBytes(8));', 'const actor = actorFrom(unhex(this.#node).slice(0, 8));'),
+      patch(
+        'src/replica/identity.ts',
+        'const actor = actorFrom(this.#options.randomBytes(8));',
+        'const actor = actorFrom(unhex(this.#node).slice(0, 8));',
+      ),
       patch('crdts/records.ts', 'if (this.clock.max(actor) !== 0)', 'if (actor === null)'),
     ],
   },
@@ -212,14 +286,28 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'durability: an acknowledgement waits for the batch of what it acknowledges',
-    patches: [patch('src/replica/receiver.ts', 'this.#number, refused, this.#core.batch());', 'this.#number, refused, 0);')],
+    patches: [
+      patch('src/replica/receiver.ts', 'this.#number, refused, this.#core.batch());', 'this.#number, refused, 0);'),
+    ],
   },
   {
     rule: 'links: a lost or repeated message is noticed',
-    patches: [patch('src/replica/replica.ts', 'if (!peer.link.isNext(number)) throw', 'if (!peer.link.isNext(number) && number < 0) throw')],
+    patches: [
+      patch(
+        'src/replica/replica.ts',
+        'if (!peer.link.isNext(number)) throw',
+        'if (!peer.link.isNext(number) && number < 0) throw',
+      ),
+    ],
   },
   {
     rule: 'counters: a mark names the totals, so that nothing is subtracted twice',
-    patches: [patch('crdts/types/counter.ts', 'const own = newestChain(seen, dot.actor);', 'const own = seen.find((entry) => entry.kind === \'live\');')],
+    patches: [
+      patch(
+        'crdts/types/counter.ts',
+        'const own = newestChain(seen, dot.actor);',
+        "const own = seen.find((entry) => entry.kind === 'live');",
+      ),
+    ],
   },
 ];
