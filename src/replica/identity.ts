@@ -36,6 +36,9 @@ export interface NodeRecord {
 /** Earlier runs that stay listed although nothing of theirs is left: enough to answer "who was that" for a while. */
 const EMPTY_RUNS_MAX = 16;
 
+/** Of a leaf: 15 bytes each. One that was started this often without ever meeting a member leaves residue there for good. */
+const LEAF_RUNS_MAX = 4_096;
+
 const IDENTITY_KEY = 'midentity';
 const NODES: Path = `${SYSTEM}n`;
 
@@ -139,8 +142,10 @@ export class Identity {
   }
 
   #withoutTheForgotten(runs: readonly Run[]): Run[] {
+    // A leaf completes rounds for its own actors alone, so it must know them all: also one of which nothing is left.
+    const keptMax = this.#options.role === 'leaf' ? LEAF_RUNS_MAX : EMPTY_RUNS_MAX;
     return runs.filter(({ actor, ended }, i) => {
-      if (i >= runs.length - EMPTY_RUNS_MAX) return true;
+      if (i >= runs.length - keptMax) return true;
       const events = new Clock();
       events.add(actor, 1, Math.max(1, ended));
       return this.#engine.walk(events, 1).length > 0;

@@ -147,7 +147,9 @@ export class Sender {
     if (!this.#link.isReady) return Number.POSITIVE_INFINITY;
     const round = this.#round;
     if (round === null) return this.#isMissingSomething() ? this.#roundMs : Number.POSITIVE_INFINITY;
-    return round.isCompleting || !round.own.isEmpty || round.others.isEmpty ? Number.POSITIVE_INFINITY : round.othersMs;
+    // Without room it is an acknowledgement that lets it go on, not time.
+    const isWaiting = !round.isCompleting && round.own.isEmpty && !round.others.isEmpty && this.#hasRoom;
+    return isWaiting ? round.othersMs : Number.POSITIVE_INFINITY;
   }
 
   get #hasRoom(): boolean {
