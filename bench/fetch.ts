@@ -30,7 +30,7 @@ async function* fetchAll(
 ): AsyncGenerator<Row> {
   const { ours, lmdb } = await inTurns(rounds, {
     ours: () => withPair(count, shape, fetchTimed),
-    lmdb: () => withDirectory((dir) => inChild(WRITES, writeLmdb, dir, 'batches', count, shape)),
+    lmdb: () => withDirectory((dir) => inChild(WRITES, writeLmdb, dir, 'batches', count, shape, 'records')),
   });
   yield {
     name: `fetch of ${label}, payload`,

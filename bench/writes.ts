@@ -3,6 +3,9 @@
  *
  * Two ways to write: single writes with 256 awaited ones outstanding, and batches of 1,000, one awaited after the other.
  * Inserts are into a store that is empty at first; overwrites go over all of them again, in the same order of random keys.
+ *
+ * For information, the same against raw lmdb that also keeps an index of what was written when, as every store has to that
+ * can say what another lacks without looking at everything: one more put with each write, one more removal with each overwrite.
  */
 import { open as openRaw } from 'lmdb';
 import { open } from '../src/index.ts';
@@ -22,6 +25,9 @@ const OUTSTANDING = 256;
 const BATCH = 1_000;
 
 export type Way = 'outstanding' | 'batches';
+
+/** What raw lmdb writes. */
+export type Reference = 'records' | 'records and index';
 
 export const WRITES = import.meta.url;
 
@@ -45,20 +51,24 @@ async function* compare(
   shape: Shape,
   rounds: number,
 ): AsyncGenerator<Row> {
-  const { ours, lmdb } = await inTurns(rounds, {
-    ours: () => withDirectory((dir) => inChild(WRITES, writeOurs, dir, way, count, shape)),
-    lmdb: () => withDirectory((dir) => inChild(WRITES, writeLmdb, dir, way, count, shape)),
-  });
+  const ours = (): Promise<Figures> => withDirectory((dir) => inChild(WRITES, writeOurs, dir, way, count, shape));
+  const lmdb = (reference: Reference) => (): Promise<Figures> =>
+    withDirectory((dir) => inChild(WRITES, writeLmdb, dir, way, count, shape, reference));
+  const figures = await inTurns(rounds, { ours, plain: lmdb('records'), indexed: lmdb('records and index') });
   for (const kind of ['insert', 'overwrite'] as const) {
-    const row = (figure: 'PerS' | 'CpuUs', unit: string, rowLimit?: Limit): Row => ({
-      name: `${kind}s, ${label}${figure === 'CpuUs' ? ', CPU' : ''}`,
+    const row = (name: string, figure: string, unit: string, against: 'plain' | 'indexed', rowLimit?: Limit): Row => ({
+      name: `${kind}s, ${label}${name}`,
       unit,
-      ours: ours[kind + figure] ?? Number.NaN,
-      reference: { name: 'raw lmdb', value: lmdb[kind + figure] ?? Number.NaN },
+      ours: figures.ours[kind + figure] ?? Number.NaN,
+      reference: {
+        name: against === 'plain' ? 'raw lmdb' : 'lmdb with an index',
+        value: figures[against][kind + figure] ?? Number.NaN,
+      },
       limit: rowLimit,
     });
-    yield row('PerS', 'writes/s', limit);
-    yield row('CpuUs', 'µs/write');
+    yield row('', 'PerS', 'writes/s', 'plain', limit);
+    yield row(', CPU', 'CpuUs', 'µs/write', 'plain');
+    yield row(', index', 'PerS', 'writes/s', 'indexed');
   }
 }
 
@@ -75,10 +85,27 @@ export async function writeOurs(dir: string, way: Way, count: number, shape: Sha
 }
 
 /** In a child: the same with lmdb alone, as it comes. */
-export async function writeLmdb(dir: string, way: Way, count: number, shape: Shape): Promise<Figures> {
-  const database = openRaw<Uint8Array, string>({ path: dir, encoding: 'binary' });
+export async function writeLmdb(
+  dir: string,
+  way: Way,
+  count: number,
+  shape: Shape,
+  reference: Reference,
+): Promise<Figures> {
+  const database = openRaw<Uint8Array | string, string | number>({ path: dir, encoding: 'binary' });
+  const numbers = new Map<string, number>();
+  let last = 0;
+  const index = (key: string): void => {
+    const before = numbers.get(key);
+    if (before !== undefined) void database.remove(before);
+    numbers.set(key, ++last);
+    void database.put(last, key);
+  };
   const figures = await writeTwice(count, shape, {
-    write: (key, value) => database.put(key, value),
+    write: (key, value) => {
+      if (reference === 'records and index') index(key);
+      return database.put(key, value);
+    },
     batch: (writeAll) => database.batch(writeAll),
     way,
   });

@@ -45,8 +45,8 @@ async function load(mutant: Mutant, name: string): Promise<typeof testing> {
   const files = new Set(mutant.patches.map(({ file }) => file));
   const plugin: Plugin = {
     name: 'mutant',
-    setup({ onLoad }) {
-      onLoad({ filter: /\.ts$/ }, ({ path }) => {
+    setup(bundler) {
+      bundler.onLoad({ filter: /\.ts$/ }, ({ path }) => {
         const file = path.slice(root.length).replaceAll('\\', '/');
         return files.has(file) ? { contents: mutated(mutant, file), loader: 'ts' } : undefined;
       });

@@ -21,6 +21,7 @@ import type {
   ReplicaStatus,
   Role,
 } from '../replica/contract.ts';
+import { pathOfNode } from '../replica/identity.ts';
 import { type Backup, SimulatedDisk } from './disk.ts';
 import { failure, SimulationFailure } from './failure.ts';
 import { type Direction, type End, Network } from './network.ts';
@@ -104,6 +105,7 @@ export class Cluster {
   readonly #redials: { a: number; b: number; atMs: number }[] = [];
   readonly #spread: Random;
   #isHurried = false;
+  #rotten: SimulatedNode | null = null;
   #latencyMs: number;
   #jitterMs: number;
   #happenings = 0;
@@ -115,7 +117,9 @@ export class Cluster {
   /** What the replicas counted, over all their runs. */
   readonly counts = new Map<string, number>();
   /** True once a disk lost records without a trace: then guards have work to do, and deletes may come undone. */
-  hasRotted = false;
+  get hasRotted(): boolean {
+    return this.#rotten !== null;
+  }
   /** True once a disk came back older than it was, so that guard alarms and lost events are possible. */
   hasGoneBack = false;
   /** Tells the story, a line at a time. */
@@ -131,6 +135,12 @@ export class Cluster {
     this.network = new Network(options.seed);
     this.oracle = new Oracle(options.pace.expiryGraceMs ?? 60_000);
     this.oracle.onEvent = (event) => this.#happened(event);
+    this.oracle.onDrop = (run, event) => this.#dropped(this.nodes[run.node] as SimulatedNode, event);
+  }
+
+  get pace(): Pick<Pace, 'sweepMs' | 'expiryGraceMs' | 'heartbeatMs'> {
+    const { sweepMs = 1_000, expiryGraceMs = 60_000, heartbeatMs = 2_000 } = this.#options.pace;
+    return { sweepMs, expiryGraceMs, heartbeatMs };
   }
 
   get byteCount(): number {
@@ -153,7 +163,7 @@ export class Cluster {
     return node;
   }
 
-  #watch(index: number, disk: SimulatedDisk, key: string, value: Uint8Array): void {
+  #watch(index: number, disk: SimulatedDisk, key: string, value: Uint8Array | undefined): void {
     try {
       this.oracle.watch((this.nodes[index] as SimulatedNode).run, disk, key, value);
     } catch (error) {
@@ -169,6 +179,23 @@ export class Cluster {
     const replaced = event.replaces.map((id) => this.oracle.nameOf(id)).join(', ');
     const what = this.#isWriting ? 'event' : 'own event';
     this.tell(`   ${what} ${this.oracle.nameOf(event.id)}${replaced === '' ? '' : ` replaces ${replaced}`}`);
+  }
+
+  /** ⚑ A member drops a ghost only when every member that it knows has it, durable, and its record has no residue. */
+  #dropped(node: SimulatedNode, event: SimulatedEvent): void {
+    if (node.role !== 'member' || node.core === null || this.hasGoneBack) return;
+    const engine = new Engine(node.disk);
+    const who = `${node.name} drops the ghost ${this.oracle.nameOf(event.id)}`;
+    for (const other of this.nodes) {
+      if (other === node || other.role !== 'member' || other.isClone || other.core === null) continue;
+      if (engine.read(pathOfNode(other.core.node)).entries.length === 0) continue;
+      if (durableClockOn(other.disk).has(event.actor, event.n)) continue;
+      failure('DroppedTooEarly', `${who}, of which ${other.name} has not heard`);
+    }
+    // What the replica knows beyond its last batch the disk does not show.
+    if (this.#options.sealMs > 0) return;
+    if (engine.residueOf(this.oracle.rowBefore(node.disk, event.path)) !== null)
+      failure('DroppedTooEarly', `${who} from a record with residue`);
   }
 
   start(node: SimulatedNode): void {
@@ -270,15 +297,19 @@ export class Cluster {
     return this.nodes.filter((other) => other !== node && other.role === 'member');
   }
 
-  /** The disk of a node that is down loses the `index`-th of its users' records; false when it has none. */
+  /**
+   * The disk of a member that is down loses the `index`-th of its users' records. False when it has none, or another disk
+   * has rotted already: what two have lost nobody can bring back.
+   */
   rot(node: SimulatedNode, index: number, isWhole: boolean): boolean {
+    if (node.core !== null || node.role !== 'member' || (this.#rotten ?? node) !== node) return false;
     const others = this.#otherMembers(node).map(({ disk }) => disk);
     const before = clockOn(node.disk);
     if (!this.oracle.rot(node.disk, index, isWhole, others)) return false;
     // What the guard does then is to forget what it does not hold, as if the disk had gone back to nothing.
     this.oracle.wentBack(before, new Clock(), others.map(clockOn));
     this.hasGoneBack = true;
-    this.hasRotted = true;
+    this.#rotten = node;
     return true;
   }
 
@@ -612,3 +643,7 @@ export class Cluster {
 
 /** The clock of the replica on a disk, as of its last batch. */
 export const clockOn = (disk: SimulatedDisk): Clock => new Engine(disk).clock;
+
+/** The same as of the last batch that is durable. */
+const durableClockOn = (disk: SimulatedDisk): Clock =>
+  disk.pendingCount === 0 ? clockOn(disk) : clockOn(new SimulatedDisk(disk.backup()));

@@ -13,8 +13,8 @@ import type { Key, OrderedStore, RangeOptions } from '../../crdts/store.ts';
 /** What a disk held, durable, at one moment: to be restored, or cloned to another node. */
 export type Backup = ReadonlyMap<Key, Uint8Array>;
 
-/** Told of every put, before it is done; `before` finds what an earlier put of the same batch replaced. */
-export type DiskWatch = (disk: SimulatedDisk, key: Key, value: Uint8Array) => void;
+/** Told of every write, before it is done; undefined: the key is deleted. What was there before, `disk.before` knows. */
+export type DiskWatch = (disk: SimulatedDisk, key: Key, value: Uint8Array | undefined) => void;
 
 export class SimulatedDisk implements OrderedStore {
   readonly #store = new MemoryStore();
@@ -48,6 +48,7 @@ export class SimulatedDisk implements OrderedStore {
   delete(key: Key): void {
     const before = this.#store.get(key);
     if (before === undefined) return;
+    this.#watch?.(this, key, undefined);
     this.#keys.push(key);
     this.#before.push(before);
     this.#store.delete(key);

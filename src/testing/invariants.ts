@@ -7,10 +7,12 @@
 import type { Clock } from '../../crdts/clock.ts';
 import { type Cluster, clockOn, type SimulatedNode } from './cluster.ts';
 import { failure } from './failure.ts';
-import { contentsOf, ghostsOf } from './oracle.ts';
+import { contentsOf, ghostsOf, latestExpiry } from './oracle.ts';
 
 /** Virtual time within which a healed cluster must have come to rest. Its rounds take a few of its round delays. */
 const SETTLE_MS_MAX = 20_000;
+/** Records that live longer than this from now on are not waited for. */
+const EXPIRY_MS_MAX = 2_000;
 /** Enough virtual time for a few rounds and checks. */
 const QUIET_MS = 1_000;
 /** How often connections may turn out to be missing while it settles: each replica may close some, for a reason, once or twice. */
@@ -52,6 +54,11 @@ export function settle(cluster: Cluster): void {
     cluster.syncAll(node);
     cluster.start(node);
   }
+  rest(cluster);
+}
+
+/** Lets time pass until nobody has anything to say. */
+function rest(cluster: Cluster): void {
   const endMs = cluster.nowMs + SETTLE_MS_MAX;
   for (let dials = 0; ; ) {
     if (cluster.isCalm) {
@@ -122,7 +129,9 @@ function describeUnsettled(cluster: Cluster): string {
 /** After `settle`: everybody holds exactly what the surviving events say, and goes on doing so when ghosts are forgotten. */
 export function checkFinal(cluster: Cluster): void {
   checkContents(cluster);
+  expire(cluster);
   forget(cluster);
+  rest(cluster);
   checkContents(cluster);
   checkCounts(cluster);
 }
@@ -166,6 +175,26 @@ function forget(cluster: Cluster): void {
     if (cluster.nowMs > endMs || !cluster.runToNext())
       failure('GhostsLeft', `${left()} ghosts stay although every member has them`);
     while (!cluster.isCalm) cluster.runToNext();
+  }
+}
+
+/** What has expired is removed some time after its grace, by whichever member has its turn. */
+function expire(cluster: Cluster): void {
+  const { nodes } = cluster;
+  const members = nodes.filter(isMember);
+  const wallMs = cluster.wallMs(members[0] as SimulatedNode);
+  // With a wall clock of tomorrow somebody may have written what expires the day after.
+  const latestMs = latestExpiry((members[0] as SimulatedNode).disk, wallMs + EXPIRY_MS_MAX);
+  if (latestMs === 0) return;
+  cluster.run(Math.max(0, latestMs - wallMs));
+  const { expiryGraceMs, sweepMs, heartbeatMs } = cluster.pace;
+  // Members take turns; and how wrong a wall clock was is known until the next heartbeat says that it is right again.
+  const endMs = cluster.nowMs + (members.length + 1) * expiryGraceMs + 4 * sweepMs + 2 * heartbeatMs;
+  for (const node of members) {
+    while (latestExpiry(node.disk, latestMs) > 0) {
+      if (cluster.nowMs > endMs || !cluster.runToNext())
+        failure('ExpiredLeft', `${node.name} keeps a record long after it has expired`);
+    }
   }
 }
 

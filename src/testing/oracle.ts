@@ -72,6 +72,7 @@ const DOTS = `d${'\0'.repeat(SHARD_BYTES)}`;
 const GHOSTS = `g${'\0'.repeat(SHARD_BYTES)}`;
 const FINGERPRINT = `k${'\0'.repeat(SHARD_BYTES)}`;
 const DOT_INDEX = 'd'.charCodeAt(0);
+const GHOST_INDEX = 'g'.charCodeAt(0);
 
 const idOf = (entry: Entry): DotId => dotId(entry.actor, entry.n);
 
@@ -104,11 +105,13 @@ export class Oracle {
   /** Wherever a disk has gone back: records of which a durable event may be lost. */
   readonly #excused = new Set<Path>();
   /** Records that a disk lost without a trace, and the dots in them that nobody else held. */
-  readonly #rotten = new Set<Path>();
+  readonly #rotten = new Map<Path, { readonly events: number }>();
   readonly #rottenDots = new Set<DotId>();
   readonly #expiryGraceMs: number;
   /** Told of every event, for stories. */
   onEvent: ((event: SimulatedEvent) => void) | undefined;
+  /** Told of every ghost that its holder drops. */
+  onDrop: ((run: ProcessRun, event: SimulatedEvent) => void) | undefined;
 
   constructor(expiryGraceMs: number) {
     this.#expiryGraceMs = expiryGraceMs;
@@ -136,15 +139,34 @@ export class Oracle {
     return `${this.name(id.slice(0, 8) as Actor)}:${numberOfKey(id.slice(8))}`;
   }
 
+  /** The record as it was before the latest write that is not durable. */
+  rowBefore(disk: SimulatedDisk, path: Path): Row {
+    return rowOf(disk.before(ROWS + path));
+  }
+
   // ---------------------------------------------------------------- watching
 
-  /** A key is about to be written to the disk of `run`. */
-  watch(run: ProcessRun, disk: SimulatedDisk, key: string, value: Uint8Array): void {
+  /** A key is about to be written to the disk of `run`, or deleted from it. */
+  watch(run: ProcessRun, disk: SimulatedDisk, key: string, value: Uint8Array | undefined): void {
+    if (value === undefined) return this.#gone(run, disk, key);
     if (key.charCodeAt(0) !== DOT_INDEX) return;
     const id = key.slice(1 + SHARD_BYTES);
     const event = this.#events.get(id);
     if (event === undefined) this.#happened(run, disk, id, toByteString(value));
     else if (event.run !== run) this.#heard(run, event, toByteString(value));
+  }
+
+  /** A ghost leaves a record either because an event replaced it, or because its holder drops it. */
+  #gone(run: ProcessRun, disk: SimulatedDisk, key: string): void {
+    if (key.charCodeAt(0) !== GHOST_INDEX || this.onDrop === undefined) return;
+    const event = this.#events.get(key.slice(1 + SHARD_BYTES));
+    if (event === undefined) return;
+    const before = rowOf(disk.before(ROWS + event.path));
+    const after = rowOf(disk.get(ROWS + event.path));
+    const isReplaced = after.entries.some(
+      ({ actor, n }) => !before.entries.some((e) => e.n === n && e.actor === actor),
+    );
+    if (!isReplaced) this.onDrop(run, event);
   }
 
   /** The write call of `run` answered with this dot: it must name an event of that call, `from` its number among all. */
@@ -270,7 +292,7 @@ export class Oracle {
     const row = rows[index % Math.max(1, rows.length)];
     if (row === undefined) return false;
     const [key, bytes] = row;
-    this.#rotten.add(key.slice(ROWS.length));
+    this.#rotten.set(key.slice(ROWS.length), { events: this.#events.size });
     disk.delete(key);
     for (const entry of rowOf(bytes).entries) {
       const id = idOf(entry);
@@ -341,7 +363,7 @@ export class Oracle {
         failure('NotItsShare', `${who} holds a record outside its prefixes`);
       for (const entry of entries) found += this.#checkEntry(path, entry, expected, who);
       const sum = expected.counters.get(path);
-      if (sum !== undefined && counterValue(entries) !== sum && !this.#excused.has(path) && !this.#rotten.has(path)) {
+      if (sum !== undefined && counterValue(entries) !== sum && !this.#excused.has(path) && this.#rotten.size === 0) {
         failure('CounterNotExact', `a counter at ${who} is ${counterValue(entries)} and must be ${sum}`);
       }
     }
@@ -359,18 +381,26 @@ export class Oracle {
       failure('DotReused', `${who} holds ${this.nameOf(id)} with contents that its author did not give it`);
     if (kind !== 'live') return 0;
     if (expected.live.has(id)) return 1;
-    if (this.#rotten.has(path)) return 0;
+    // A replica that finds events lost forgets all that it no longer holds, what was replaced included: that may be undone.
+    if (this.#rotten.size > 0) return 0;
     return failure('CameBack', `${who} holds ${this.nameOf(id)} live, although ${this.#replacersOf(id)} replaced it`);
   }
 
   #checkMissing(disk: SimulatedDisk, wanted: ReadonlySet<DotId>, who: string): void {
     for (const id of wanted) {
       if (disk.get(DOTS + id) !== undefined || this.#rottenDots.has(id)) continue;
+      if (this.#isOverRot((this.#events.get(id) as SimulatedEvent).path)) continue;
       // The removal that reached this record may have been lost itself, with its effect handed on by a later event.
       const { path } = this.#events.get(id) as SimulatedEvent;
       if (this.#excused.has(path) && this.#lostReplacers(id).length > 0) continue;
       failure('Vanished', `${who} lacks ${this.nameOf(id)}, and no event that survives replaced it`);
     }
+  }
+
+  /** Whoever lost a record and then has a new one there says by it that the lost dots were replaced. */
+  #isOverRot(path: Path): boolean {
+    const rot = this.#rotten.get(path);
+    return rot !== undefined && [...this.#events.values()].slice(rot.events).some((event) => event.path === path);
   }
 
   #share(live: ReadonlySet<DotId>, interests: readonly string[] | null): Set<DotId> {
@@ -416,6 +446,16 @@ export function ghostsOf(disk: SimulatedDisk, withMarks = true): number {
     for (const { kind, body } of entries) if (kind === 'ghost' && (body.length === 0 || !isMarkNeeded)) count++;
   }
   return count;
+}
+
+/** The latest time, `maxMs` or before, at which a record on this disk expires; 0 when none does. */
+export function latestExpiry(disk: SimulatedDisk, maxMs: number): number {
+  let latest = 0;
+  for (const [, value] of disk.range(ROWS, ROWS_END)) {
+    const expires = expiryOf(rowOf(value).entries);
+    if (expires > latest && expires <= maxMs) latest = expires;
+  }
+  return latest;
 }
 
 /** What an event at a counter means for its sum, from the row before it. */

@@ -209,7 +209,7 @@ function takeAt(cluster: Cluster, step: Exclude<NodeStep, { do: 'write' }>, node
       cluster.restore(node, new Map());
       return true;
     case 'rot':
-      return node.core === null && node.role === 'member' && cluster.rot(node, step.index, step.whole);
+      return cluster.rot(node, step.index, step.whole);
     case 'age':
       if (!isHeld(node.interests, AGE_KEY)) return false;
       for (let i = 0; i < step.runs; i++) {

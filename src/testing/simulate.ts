@@ -4,7 +4,7 @@
  * The histogram is there to distrust ourselves: a rule of DESIGN §4 whose branch no schedule reaches is a rule that is not
  * tested. A full run (`isComplete`) fails when any row of it is at zero.
  */
-import { SimulationFailure } from './failure.ts';
+import type { SimulationFailure } from './failure.ts';
 import { type ProfileName, randomSchedule } from './profiles.ts';
 import { type RunOptions, type RunResult, runSchedule } from './run.ts';
 import { FAULTS, formatSchedule, type Schedule, type StepName } from './schedule.ts';

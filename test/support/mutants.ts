@@ -142,7 +142,11 @@ export const MUTANTS: readonly Mutant[] = [
   {
     rule: 'ghosts: dropped only when every member has them',
     patches: [
-      patch('src/replica/ghosts.ts', 'isKnownTo(clocks, ghost) && this.#dropIfFree(ghost)', 'this.#dropIfFree(ghost)'),
+      patch(
+        'src/replica/ghosts.ts',
+        'const stable = page.filter((ghost) => isKnownTo(clocks, ghost));',
+        'const stable = page.filter(() => clocks !== undefined);',
+      ),
     ],
   },
   {
@@ -250,18 +254,13 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [
       patch(
         'src/replica/sender.ts',
-        'unlisted: isSlow ? this.#seenByBoth(actors) : null,',
-        'unlisted: isSlow ? this.#readEarly(this.#seenByBoth(actors)) : null,',
-      ),
-      patch(
-        'src/replica/sender.ts',
-        '  #isMineToDeliver(actor: Actor): boolean {',
-        '  early = new Clock();\n  #readEarly(scope: Clock): Clock {\n    this.early = new Clock();\n    for (const { actor, n } of this.#core.engine.walk(scope.clone(), Number.POSITIVE_INFINITY)) this.early.add(actor, n);\n    return scope;\n  }\n\n  #isMineToDeliver(actor: Actor): boolean {',
+        '  learned(now: Now): void {',
+        '  early = new Clock();\n  learned(now: Now): void {\n    if (this.#round === null && this.#roundMs === Number.POSITIVE_INFINITY) {\n      const { engine } = this.#core;\n      this.early = new Clock();\n      for (const { actor, n } of engine.walk(engine.clock.clone(), Number.POSITIVE_INFINITY)) this.early.add(actor, n);\n    }',
       ),
       patch(
         'src/replica/sender.ts',
         'this.#sayAlive(before.minus(unlisted), held);',
-        'this.#sayAlive(before.minus(unlisted), this.early);',
+        'this.#sayAlive(before.minus(unlisted), held.intersect(this.early));',
       ),
     ],
   },
@@ -282,7 +281,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'durability: nothing is told before it is durable',
-    patches: [patch('src/replica/link.ts', 'if (batch > durable || ', 'if (batch < 0 || ')],
+    patches: [patch('src/replica/link.ts', 'if (batch > durable) break;', 'if (batch < 0 || durable < 0) break;')],
   },
   {
     rule: 'durability: an acknowledgement waits for the batch of what it acknowledges',
@@ -301,13 +300,67 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    rule: 'counters: a mark names the totals, so that nothing is subtracted twice',
+    rule: 'counters: a chain is extended only by the actor that began it',
     patches: [
       patch(
         'crdts/types/counter.ts',
-        'const own = newestChain(seen, dot.actor);',
-        "const own = seen.find((entry) => entry.kind === 'live');",
+        "entry.kind === 'live' && entry.actor === actor && entry.n >",
+        "entry.kind === 'live' && actor !== null && entry.n >",
       ),
     ],
+  },
+  {
+    rule: 'counters: a mark says "seen up to", not "minus"',
+    patches: [
+      patch(
+        'crdts/types/counter.ts',
+        'value += BigInt(Math.max(0, plus - (mark?.plus ?? 0)))',
+        'value += BigInt(Math.max(0, plus - (mark === undefined ? 0 : 0)))',
+      ),
+    ],
+  },
+  {
+    rule: 'guard: never heals by removing',
+    patches: [
+      patch(
+        'src/replica/guard.ts',
+        "if (differing.length > 0) this.#copying.push({ link, buckets: new Set(differing), at: '' });",
+        `for (const [path, row] of [...this.#core.engine.rows('', PATHS_END)]) {
+        if (!differing.includes(this.#bucketOf(path))) continue;
+        for (const { actor, n } of row.entries) {
+          const dot = new Clock();
+          dot.add(actor, n);
+          this.#core.engine.removeDead(dot, new Clock());
+        }
+      }`,
+      ),
+      patch(
+        'src/replica/guard.ts',
+        "import type { Core } from './core.ts';",
+        "import type { Core } from './core.ts';\nimport { Clock } from '../../crdts/clock.ts';",
+      ),
+    ],
+    profile: 'rot',
+  },
+  {
+    rule: 'guard: a replica that lost events forgets what it does not hold',
+    patches: [patch('src/replica/guard.ts', 'return this.#lost(audit.sum);', 'return;')],
+    profile: 'rot',
+  },
+  {
+    rule: 'expiry: only what has expired is removed, and only the dots seen',
+    patches: [
+      patch(
+        'src/replica/expiry.ts',
+        'const due = Math.floor(wallMs - pace.expiryGraceMs * (1 + this.#rank()));',
+        'const due = Math.floor(wallMs - pace.expiryGraceMs * (1 + this.#rank()) + 100);',
+      ),
+      patch(
+        'src/replica/expiry.ts',
+        'isExpired(engine.read(path).entries, wallMs)',
+        'isExpired(engine.read(path).entries, wallMs + 100)',
+      ),
+    ],
+    profile: 'expiry',
   },
 ];
