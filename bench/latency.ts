@@ -10,6 +10,7 @@ import { fdatasyncSync, openSync, writeSync } from 'node:fs';
 import { EventEmitter, once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { open as openRaw } from 'lmdb';
 import { Packr } from 'msgpackr';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Durability } from '../src/index.ts';
@@ -39,11 +40,12 @@ export const latency: Group = { name: 'latency', run };
 
 async function* run({ isQuick, rounds }: Effort): AsyncGenerator<Row> {
   const count = isQuick ? 200 : 1_000;
-  const { relaxed, strict, echo, disk } = await inTurns(rounds, {
+  const { relaxed, strict, echo, disk, commit } = await inTurns(rounds, {
     echo: () => echoes(count),
     relaxed: () => visible('relaxed', count),
     strict: () => visible('strict', count),
     disk: () => withDirectory((dir) => inChild(LATENCY, syncs, dir, count)),
+    commit: () => withDirectory((dir) => inChild(LATENCY, commits, dir, count)),
   });
   const echoUs = echo['p50'] ?? Number.NaN;
   const diskUs = disk['p50'] ?? Number.NaN;
@@ -64,6 +66,7 @@ async function* run({ isQuick, rounds }: Effort): AsyncGenerator<Row> {
   yield row('told by watch on the other node, strict, p50', strict['told']);
   yield row('ws + msgpackr echo, p99', echo['p99']);
   yield row('fdatasync of 4 KiB, p50', diskUs);
+  yield row('one awaited put of raw lmdb, p50', commit['p50']);
 }
 
 const nowUs = (): number => Number(process.hrtime.bigint() / 1_000n);
@@ -213,5 +216,21 @@ export async function syncs(dir: string, count: number): Promise<Figures> {
     timesUs.push(nowUs() - beginUs);
     await sleep(PACE_MS);
   }
+  return summary(timesUs);
+}
+
+/** In a child: what LMDB makes of a write, which is more than one sync; in the way that hearsay has it commit. */
+export async function commits(dir: string, count: number): Promise<Figures> {
+  const database = openRaw<Uint8Array, string>({ path: dir, encoding: 'binary', overlappingSync: false });
+  const keys = randomKeys(WARM_UP + count, USUAL);
+  const values = randomValues(keys.length, USUAL);
+  const timesUs: number[] = [];
+  for (const [i, key] of keys.entries()) {
+    const beginUs = nowUs();
+    await database.put(key, values[i] as Uint8Array);
+    timesUs.push(nowUs() - beginUs);
+    await sleep(PACE_MS);
+  }
+  await database.close();
   return summary(timesUs);
 }

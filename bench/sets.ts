@@ -2,7 +2,8 @@
  * Adding an element to a large set, against adding one to an empty set of the same store.
  *
  * Both in one store and in turns, so that what is compared is what the size of the set costs, not what the size of the
- * store costs. (For information: the same in a store that is empty as well.)
+ * store costs; for that, the store also holds as many sets of one element, among which the empty ones are begun.
+ * (For information: the same in a store that is empty.)
  */
 import { open, type Store } from '../src/index.ts';
 import { outstanding, randomKeys, USUAL } from './data.ts';
@@ -35,24 +36,29 @@ async function* run({ isQuick, rounds }: Effort): AsyncGenerator<Row> {
   };
 }
 
+const inOne = (_element: string): string => 'tags';
+const inItsOwn = (element: string): string => `tags of ${element}`;
+
 /** In a child: µs per element, `count` at a time. */
 export async function addBoth(dir: string, size: number, count: number): Promise<Figures> {
   const freshStore = await open({ dir: `${dir}/fresh` });
-  const fresh = await addTimed(freshStore, randomKeys(count, USUAL), () => 'tags');
+  const fresh = await addTimed(freshStore, randomKeys(count, USUAL), inOne);
   await freshStore.close();
 
   const store = await open({ dir: `${dir}/large` });
-  const elements = randomKeys(size, USUAL);
-  for (let from = 0; from < size; from += 1_000) {
-    await store.batch(() => {
-      for (const element of elements.slice(from, from + 1_000)) void store.set('tags').add(element);
-    });
+  for (const keyOf of [inOne, inItsOwn]) {
+    const elements = randomKeys(size, USUAL);
+    for (let from = 0; from < size; from += 1_000) {
+      await store.batch(() => {
+        for (const element of elements.slice(from, from + 1_000)) void store.set(keyOf(element)).add(element);
+      });
+    }
   }
   const large: number[] = [];
   const empty: number[] = [];
   for (let turn = 0; turn < TURNS; turn++) {
-    large.push(await addTimed(store, randomKeys(count, USUAL), () => 'tags'));
-    empty.push(await addTimed(store, randomKeys(count, USUAL), (element) => `tags of ${element}`));
+    large.push(await addTimed(store, randomKeys(count, USUAL), inOne));
+    empty.push(await addTimed(store, randomKeys(count, USUAL), inItsOwn));
   }
   await store.close();
   return { large: median(large), empty: median(empty), fresh };

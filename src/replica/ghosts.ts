@@ -32,6 +32,9 @@ const GHOSTS_A_SWEEP = 1_000;
 /** Marks that wait for actors to be heard, at most, at a time; others wait for their turn. */
 const MARKS_MAX = 1_000;
 
+/** With a sweep a second, half a minute. */
+const SWEEPS_BETWEEN_QUESTIONS = 32;
+
 /** A mark that is still held, and what was heard about it. */
 interface Waiting extends Dot {
   /** Actors heard, whether named by the mark or not. */
@@ -52,8 +55,9 @@ export class Ghosts {
   readonly #members = new Map<string, PeerClock>();
   readonly #waiting = new Map<string, Waiting>();
   readonly #claims = new Map<Link, Claim[]>();
-  /** Marks that a link was asked about. */
+  /** Marks that a link was asked about lately. */
   readonly #asked = new Map<Link, Clock>();
+  #sweeps = 0;
   /** Pairs of a mark and an actor heard that the other peers have not been told. */
   readonly #news = new Map<string, { mark: Dot; actors: Set<Actor> }>();
   #after: Dot | undefined;
@@ -278,9 +282,11 @@ export class Ghosts {
 
   /**
    * Marks that wait here, although every member knows them: another member may have dropped them while I was away, and
-   * what it had heard it told to those who were there. Each link is asked once about each.
+   * what it had heard it told to those who were there. Each link is asked about each now and then: it may not have dropped
+   * the mark yet, or not know yet that everyone has it.
    */
   #askAbout(marks: readonly Dot[]): void {
+    if (this.#sweeps++ % SWEEPS_BETWEEN_QUESTIONS === 0) this.#asked.clear();
     if (marks.length === 0) return;
     for (const link of this.#core.links.values()) {
       if (!link.isReady || link.info?.role !== 'member') continue;
