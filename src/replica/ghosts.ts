@@ -223,8 +223,16 @@ export class Ghosts {
   /** ⚑ What a peer's clock says counts once mine contains it, as it is told now. One claim waits per link, and its successor. */
   #claim(link: Link, apply: () => void): void {
     const claims = this.#claims.get(link) ?? [];
-    if (claims.length >= 2) return;
-    claims.push({ lacking: link.peer.ahead.clone(), apply });
+    const lacking = link.peer.ahead.clone();
+    // A later clock of the peer contains the earlier, so what waits for the earlier may as well wait for this one.
+    const last = claims.length >= 2 ? claims.pop() : undefined;
+    claims.push({
+      lacking,
+      apply() {
+        last?.apply();
+        apply();
+      },
+    });
     this.#claims.set(link, claims);
     this.#settle(link);
   }

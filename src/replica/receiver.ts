@@ -127,7 +127,7 @@ export class Receiver {
     if (this.#round !== null) this.#core.count('round: begun before the last was complete');
     this.#round = {
       target: filtered(peer.ahead, isMeant),
-      whole: message.slow ? filtered(this.#wholeClock(), isMeant) : null,
+      whole: message.slow ? this.#wholeClock() : null,
       scopes: new Clock(),
       sent: new Clock(),
       // It skips what is under way in earlier messages, and the sender did not know yet that one of them was refused.
@@ -144,10 +144,23 @@ export class Receiver {
 
   #alive(message: Alive): void {
     const scope = decodeClock(message.scope);
-    this.#core.engine.removeDead(scope, decodeClock(message.held));
+    const held = decodeClock(message.held);
+    this.#keepUnspoken(scope, held);
+    this.#core.engine.removeDead(scope, held);
     this.#round?.scopes.addAll(scope);
     this.#core.count('round: alive applied');
     this.#acknowledge(false);
+  }
+
+  /** A leaf's clock is true for its prefixes: dots of other paths count as held by it. */
+  #keepUnspoken(scope: Clock, held: Clock): void {
+    if (this.#link.info?.interests === null) return;
+    const dead = scope.minus(held);
+    while (!dead.isEmpty) {
+      for (const { actor, n, path } of this.#core.engine.walk(dead, NAMED_DOTS)) {
+        if (!this.#link.wants(path)) held.add(actor, n);
+      }
+    }
   }
 
   #complete(message: Complete): void {
@@ -178,7 +191,11 @@ export class Receiver {
     const rest = round.whole.intersect(this.#core.engine.clock);
     rest.removeAll(round.scopes);
     rest.removeAll(round.sent);
-    for (const { actor, n } of this.#core.engine.walk(rest, NAMED_DOTS)) unaccounted.add(actor, n);
+    while (!rest.isEmpty && unaccounted.isEmpty) {
+      for (const { actor, n, path } of this.#core.engine.walk(rest, NAMED_DOTS)) {
+        if (this.#link.wants(path)) unaccounted.add(actor, n);
+      }
+    }
     return unaccounted;
   }
 

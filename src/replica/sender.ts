@@ -231,7 +231,8 @@ export class Sender {
       othersMs: this.#hasOtherPeers() ? now.monoMs + jittered(pace.roundDelayMs, 0.4, random) : now.monoMs,
       changed: new Set(),
       isListFull: false,
-      unlisted: isSlow ? this.#seenByBoth(actors) : null,
+      // Also of a leaf: for its prefixes its whole clock is true, and the peer looks at no others.
+      unlisted: isSlow ? engine.clock.minus(peer.behind) : null,
       isCompleting: false,
     };
     this.#core.count('round: begun');
@@ -250,16 +251,6 @@ export class Sender {
   #isMissingSomething(): boolean {
     const { behind } = this.#link.peer;
     return !behind.isEmpty && (this.#walked.isEmpty || !this.#walked.contains(behind));
-  }
-
-  #seenByBoth(actors: readonly Actor[] | null): Clock {
-    const seen = this.#core.engine.clock.minus(this.#link.peer.behind);
-    return actors === null
-      ? seen
-      : only(
-          seen,
-          [...seen.actors()].filter((actor) => this.#core.identity.isOwn(actor)),
-        );
   }
 
   #isMineToDeliver(actor: Actor): boolean {

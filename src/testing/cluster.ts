@@ -35,8 +35,8 @@ const EPOCH_MS = 1_735_689_600_000;
 
 const CLUSTER = '00112233445566778899aabbccddeeff';
 
-/** More than this in flight on one connection means that a window is not kept: 256 KiB, and a little for what never waits. */
-const FLIGHT_BYTES_MAX = 320 * 1024;
+/** More than this in flight on one connection means that a window is not kept: 256 KiB of messages, and as much of parts. */
+const FLIGHT_BYTES_MAX = (2 * 256 + 64) * 1024;
 const MESSAGE_BYTES_MAX = 64 * 1024;
 
 /** A schedule makes some hundred things happen, a few thousand at most; replicas that never rest do more. */

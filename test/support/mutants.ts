@@ -183,7 +183,7 @@ export const MUTANTS: readonly Mutant[] = [
       patch(
         'src/replica/ghosts.ts',
         'for (const node of identity.members()) if (node !== identity.node && !nodes.has(node)) return false;',
-        'if (nodes.size < 0 || identity === null) return false;',
+        "if (!nodes.has(identity.nodeOf(actor) ?? '')) return false;",
       ),
     ],
   },
