@@ -7,11 +7,13 @@
  */
 import type { Pace } from '../replica/contract.ts';
 import type { Operation } from './operations.ts';
-import type { Schedule, Setup, Step } from './schedule.ts';
+import type { MessageType, Schedule, Setup, Step } from './schedule.ts';
 
 const A = 0;
 const B = 1;
 const C = 2;
+const D = 3;
+const E = 4;
 
 const PACE: Partial<Pace> = {
   roundDelayMs: 10,
@@ -55,6 +57,9 @@ const clockOnly = (from: number, to: number): Step[] => [
   wait(30),
 ];
 
+const deliver = (from: number, to: number, until: MessageType): Step => ({ do: 'deliver', from, to, until });
+const set = (value: number): Operation => ({ op: 'set', at: 'x', value });
+const unset: Operation = { op: 'unset', at: 'x' };
 const add = (amount: number): Operation => ({ op: 'add', at: 'x', amount });
 const reset: Operation = { op: 'reset', at: 'x' };
 
@@ -108,6 +113,123 @@ export const SCRIPTS: readonly Schedule[] = [
       connect(A, B),
       wait(100),
       release(C, B),
+    ],
+  },
+  {
+    format: 1,
+    name: 'a record that changes ahead of the walk is sent, although the dot that was missing is gone',
+    reaches: 'round: changed ahead of the walk',
+    seed: 1,
+    setup: { ...SETUP, members: 4 },
+    steps: [
+      ...MESH,
+      connect(A, D),
+      connect(C, D),
+      wait(60),
+      write(A, set(1)),
+      wait(60),
+      // C overwrites it while B is away, and then deletes it, which nobody hears yet.
+      disconnect(B, A),
+      disconnect(B, C),
+      write(C, set(2)),
+      wait(60),
+      hold(C, A),
+      hold(C, D),
+      hold(A, D),
+      write(C, unset),
+      // A's round to B waits a while with what others wrote; the delete comes to A before it is sent.
+      connect(A, B),
+      wait(4),
+      { do: 'deliver', from: C, to: A, count: 9 },
+      // B must not come out of it with D's clock and the value that C has overwritten.
+      wait(30),
+      { do: 'check' },
+    ],
+  },
+  {
+    format: 1,
+    name: 'a ghost is taken in although residue covers it: others must find it',
+    seed: 1,
+    setup: { ...SETUP, members: 5, pace: { ...PACE, roundDelayMs: 50 } },
+    steps: [
+      connect(A, B),
+      wait(200),
+      write(A, set(1)),
+      wait(100),
+      disconnect(A, B),
+      // C and D join through B. A is connected to C, and does not get to know that it is a member.
+      connect(B, C),
+      connect(B, D),
+      wait(300),
+      hold(C, A),
+      connect(A, C),
+      wait(5),
+      deliver(C, A, 'records'),
+      wait(5),
+      deliver(C, A, 'records'),
+      hold(A, C),
+      // E, who has never seen any of this, writes concurrently; D has both values then.
+      write(E, set(2)),
+      connect(E, D),
+      wait(250),
+      disconnect(E, D),
+      // B deletes the first one. A forgets the ghost as soon as it has it, B keeps it for C and D.
+      hold(B, C),
+      hold(B, D),
+      connect(A, B),
+      wait(5),
+      write(B, unset),
+      wait(15),
+      disconnect(B, A),
+      // C gets E's value from A, by which it knows that the first one is gone; the round breaks off.
+      connect(E, A),
+      wait(250),
+      deliver(A, C, 'alive'),
+      disconnect(A, C),
+      // Then B's ghost comes to C, and C has to hand it on to D.
+      release(B, C),
+      wait(250),
+      connect(C, D),
+      wait(300),
+    ],
+  },
+  {
+    format: 1,
+    name: 'floors are told as they are when complete is sent',
+    seed: 1,
+    setup: { ...SETUP, members: 4, pace: { ...PACE, roundDelayMs: 100, sweepMs: 40 } },
+    steps: [
+      connect(A, B),
+      wait(300),
+      write(B, set(1)),
+      wait(200),
+      // C learns of it from A, which does not get to know C; and D from C.
+      hold(C, A),
+      connect(A, C),
+      wait(2),
+      deliver(C, A, 'records'),
+      wait(2),
+      deliver(C, A, 'records'),
+      wait(300),
+      connect(C, D),
+      wait(500),
+      disconnect(C, D),
+      disconnect(A, C),
+      // B deletes it. A begins a round to C, and forgets the ghost before the round gets there.
+      hold(B, A),
+      write(B, unset),
+      wait(20),
+      connect(A, C),
+      wait(2),
+      deliver(C, A, 'records'),
+      wait(2),
+      { do: 'deliver', from: B, to: A, count: 9 },
+      deliver(C, A, 'records'),
+      wait(300),
+      // C has the delete and no ghost; D still has the value.
+      disconnect(A, C),
+      connect(C, D),
+      wait(400),
     ],
   },
 ];

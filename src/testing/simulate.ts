@@ -133,7 +133,8 @@ export const BRANCHES: readonly string[] = [
 
 /** Rows of the histogram that are at zero. */
 export function missingFrom({ counts }: Report): string[] {
-  return [...FAULTS, ...BRANCHES].filter((name) => (counts.get(name) ?? 0) === 0);
+  // Rot is injected only when its profile is asked for.
+  return [...FAULTS, ...BRANCHES].filter((name) => name !== 'rot' && (counts.get(name) ?? 0) === 0);
 }
 
 /** The report for people: failures with their stories, figures, the histogram. */
