@@ -225,10 +225,13 @@ export class Cluster {
   /** The process is gone, and with it what was not durable, but for the oldest `kept` closed batches. Returns what it had counted. */
   crash(node: SimulatedNode, kept = 0): void {
     if (node.core === null) return;
+    // What only this disk still had of what another has lost may go with what is not durable here.
+    const before = this.hasGoneBack ? clockOn(node.disk) : null;
     this.#end(node);
     node.run.durable += Math.min(kept, node.disk.pendingCount);
     node.disk.crash(kept);
     this.oracle.crashed(node.run);
+    if (before !== null) this.#wentBack(node, before);
   }
 
   /** A clean end: says goodbye, and everything becomes durable. */

@@ -45,11 +45,6 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [patch('crdts/record.ts', "!(dot.kind === 'ghost' ? myClock : myCoverage).has", '!myCoverage.has')],
   },
   {
-    rule: 'join: a dot that was omitted is never added',
-    isUncaught: true,
-    patches: [patch('crdts/record.ts', "dot.kind !== 'omitted' &&", '')],
-  },
-  {
     rule: 'push: the clock gains exactly the dots received',
     patches: [
       patch(
@@ -80,12 +75,11 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     rule: 'round: a record that lost a dot ahead of the walk is put on the list',
-    isUncaught: true,
     patches: [
       patch(
         'src/replica/sender.ts',
-        'if (round.changed.size < this.#changedMax) round.changed.add(path);',
-        'if (round.changed.size < 0) round.changed.add(path);',
+        'if (!isLossAhead || !this.#link.wants(path)) return;',
+        'if (!isLossAhead || !this.#link.wants(path) || round !== null) return;',
       ),
     ],
   },
@@ -97,9 +91,14 @@ export const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
-    rule: 'round: a path is skipped only if it has not changed since the beginning',
-    isUncaught: true,
-    patches: [patch('src/replica/sender.ts', '!round.changed.has(path) && row.entries.every', 'row.entries.every')],
+    rule: 'round: a path is skipped only if the peer has all that its record held at the beginning',
+    patches: [
+      patch(
+        'src/replica/sender.ts',
+        "if (row.entries.length === 0) this.#core.count('round: empty record sent');",
+        'if (row.entries.every((entry) => this.#willHave(entry))) {\n        round.changed.delete(path);\n        continue;\n      }',
+      ),
+    ],
   },
   {
     rule: 'round: an empty record is sent with its coverage',
