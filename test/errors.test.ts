@@ -100,7 +100,7 @@ test('every code in the document is in the sources', () => {
 });
 
 test('the document has the statuses of the HTTP API', () => {
-  const rows = Array.from(document.matchAll(/^\| (.*?) \| .* \| (\d{3}|–) \|$/gm), ([, codes = '', status]) =>
+  const rows = Array.from(document.matchAll(/^\| (.*?) +\| .* \| (\d{3}|–) +\|$/gm), ([, codes = '', status]) =>
     Array.from(codes.matchAll(/`(\w+)`/g), ([, code]) => [code, status] as const),
   ).flat();
   const told = Object.fromEntries(rows.filter(([, status]) => status !== '–'));
