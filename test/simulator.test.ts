@@ -2,7 +2,6 @@
  * The simulator over the real replica (DESIGN §8): kept schedules, the scripts for rare branches, and random schedules from
  * a seed that is new each time. HEARSAY_SIM_SECONDS sets how long chance gets; CI gives it minutes.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { SimulatedDisk } from '../src/testing/disk.ts';
 import {
@@ -19,19 +18,14 @@ import {
   simulate,
   testConvergence,
 } from '../src/testing/index.ts';
-
-const folder = new URL('schedules/', import.meta.url);
-const kept = readdirSync(folder)
-  .filter((name) => name.endsWith('.json'))
-  .sort();
+import { KEPT } from './support/schedules.ts';
 
 const seconds = Number(process.env['HEARSAY_SIM_SECONDS'] ?? 20);
 /** From here on a run is long enough for every row of the histogram. */
 const SECONDS_OF_A_FULL_RUN = 60;
 
 describe('kept schedules', () => {
-  test.each(kept)('%s', (name) => {
-    const schedule = parseSchedule(readFileSync(new URL(name, folder), 'utf8'));
+  test.each(KEPT)('%s', (_file, schedule) => {
     expect(runSchedule(schedule).failure?.message).toBeUndefined();
   });
 
